@@ -1,0 +1,49 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+const runnerPrefix = "mgr-"
+
+// RunnerName is the name of the runner that was launched for a job's attempt, at GitHub and at Modal alike. It is at
+// most 43 bytes of a-z, 0-9 and -, which both accept; Modal allows 64.
+func RunnerName(jobID int64, attempt int) string {
+	return runnerPrefix + strconv.FormatInt(jobID, 10) + "-" + strconv.Itoa(attempt)
+}
+
+// ParseRunnerName is the inverse of RunnerName. It reports false for every name that RunnerName can't have made, which
+// is how a runner of ours is told from anybody else's.
+func ParseRunnerName(name string) (jobID int64, attempt int, ok bool) {
+	rest, ok := strings.CutPrefix(name, runnerPrefix)
+	if !ok {
+		return 0, 0, false
+	}
+	id, n, ok := strings.Cut(rest, "-")
+	if !ok {
+		return 0, 0, false
+	}
+	jobID, errID := strconv.ParseInt(id, 10, 64)
+	attempt, errN := strconv.Atoi(n)
+	if errors.Join(errID, errN) != nil || jobID < 1 || attempt < 1 || RunnerName(jobID, attempt) != name {
+		return 0, 0, false
+	}
+	return jobID, attempt, true
+}
+
+// JobKey is the ledger's key of a job.
+func JobKey(jobID int64) string { return "job." + strconv.FormatInt(jobID, 10) }
+
+// RunnerKey is the ledger's key of a runner.
+func RunnerKey(jobID int64, attempt int) string {
+	return "runner." + strconv.FormatInt(jobID, 10) + "." + strconv.Itoa(attempt)
+}
+
+// RetryMsgID identifies one retry of a job, so that the same retry asked for twice is stored once. The revision is that
+// of the job's ledger record which asks for the retry.
+func RetryMsgID(jobID int64, revision uint64) string {
+	return fmt.Sprintf("retry-%d-%d", jobID, revision)
+}
