@@ -1,0 +1,175 @@
+package natsx
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"modal-github-runner/services/internal/config"
+)
+
+const (
+	// reconnectWait and its jitter keep a fleet from reconnecting in step, and are short next to the 5 s that a
+	// publisher waits.
+	reconnectWait   = 500 * time.Millisecond
+	reconnectJitter = 500 * time.Millisecond
+	dialTimeout     = 3 * time.Second
+	// pingInterval times maxPingsOut is how long a silently dead connection goes unnoticed.
+	pingInterval = 10 * time.Second
+	maxPingsOut  = 2
+	// noBuffer makes a publish fail at once while there is no connection, instead of being sent later.
+	noBuffer = -1
+)
+
+// ErrNotConnected is what [Connected] returns while there is no connection.
+var ErrNotConnected = errors.New("not connected to NATS")
+
+// Config is the operator's part of a connection.
+type Config struct {
+	URL       []*url.URL           `default:"nats://127.0.0.1:4222" doc:"comma list of NATS servers"                       env:"NATS_URL" schemes:"nats,tls,ws,wss"`
+	CredsFile string               `doc:"file with NATS credentials (JWT and seed)"                                         env:"NATS_CREDS_FILE"`
+	User      string               `doc:"NATS user, instead of credentials"                                                 env:"NATS_USER"`
+	Password  *config.SecretSource `doc:"password of NATS_USER"                                                             env:"NATS_PASSWORD"`
+	CAFile    string               `doc:"PEM file of the authority that signed the NATS server's certificate"               env:"NATS_CA_FILE"`
+}
+
+// Validate implements [config.Validator] for the rules across fields.
+func (c Config) Validate() error {
+	var errs []error
+	if c.CredsFile != "" && c.User != "" {
+		errs = append(errs, config.Invalid("NATS_USER", "must not be set together with NATS_CREDS_FILE", c.User))
+	}
+	if (c.User == "") != c.Password.Get().IsZero() {
+		errs = append(errs, config.Invalid("NATS_USER", "must be set together with NATS_PASSWORD", c.User))
+	}
+	return errors.Join(errs...)
+}
+
+// Options is the program's part of a connection.
+type Options struct {
+	Name     string // shown in the server's list of connections
+	Logger   *slog.Logger
+	Registry prometheus.Registerer // gets nats_connected and nats_reconnects_total
+	Extra    []nats.Option         // applied last; tests connect in process by it
+}
+
+// Connect returns a connection that tries for ever to be connected, and need not be yet. It fails only for a
+// configuration that can't work, such as an unreadable file. Credentials are read again for every attempt, so they rotate
+// without a restart. The caller ends it with [Drain].
+func Connect(cfg Config, o Options) (*nats.Conn, error) {
+	options := append(reconnectForever(o), logChanges(o.Logger)...)
+	if cfg.CredsFile != "" {
+		options = append(options, nats.UserCredentials(cfg.CredsFile))
+	}
+	if cfg.User != "" {
+		options = append(options, nats.UserInfoHandler(func() (string, string) {
+			return cfg.User, cfg.Password.Get().Reveal()
+		}))
+	}
+	if cfg.CAFile != "" {
+		options = append(options, nats.RootCAs(cfg.CAFile))
+	}
+	servers := make([]string, 0, len(cfg.URL))
+	for _, u := range cfg.URL {
+		servers = append(servers, u.String())
+	}
+	conn, err := nats.Connect(strings.Join(servers, ","), append(options, o.Extra...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	if err := registerMetrics(o.Registry, conn); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// Connected reports ErrNotConnected unless conn is connected now. It asks nobody, so it suits a readiness check.
+func Connected(conn *nats.Conn) func(context.Context) error {
+	return func(context.Context) error {
+		if !conn.IsConnected() {
+			return ErrNotConnected
+		}
+		return nil
+	}
+}
+
+// Drain lets conn finish what it has begun, and closes it when that is done or ctx ends. A connection that is down is
+// closed at once.
+func Drain(ctx context.Context, conn *nats.Conn) error {
+	closed := conn.StatusChanged(nats.CLOSED)
+	defer conn.RemoveStatusListener(closed)
+	if !conn.IsConnected() || conn.Drain() != nil {
+		conn.Close()
+		return nil
+	}
+	if conn.IsClosed() {
+		return nil
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		conn.Close()
+		return fmt.Errorf("drain NATS connection: %w", ctx.Err())
+	}
+}
+
+func reconnectForever(o Options) []nats.Option {
+	return []nats.Option{
+		nats.Name(o.Name),
+		nats.Timeout(dialTimeout),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.ReconnectBufSize(noBuffer),
+		// Without it two refused logins end the connection for good; an operator who corrects the server's users would
+		// have to restart every service.
+		nats.IgnoreAuthErrorAbort(),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPingsOut),
+	}
+}
+
+// logChanges logs when the state changes, not at every attempt: an outage is two lines, however long it is.
+func logChanges(log *slog.Logger) []nats.Option {
+	up := func(c *nats.Conn) { log.Info("nats connected", slog.String("server", c.ConnectedUrlRedacted())) }
+	return []nats.Option{
+		nats.ConnectHandler(up),
+		nats.ReconnectHandler(up),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			log.Warn("nats disconnected", slog.Any("err", err))
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Error("nats reported an error", slog.Any("err", err))
+		}),
+	}
+}
+
+func registerMetrics(registry prometheus.Registerer, conn *nats.Conn) error {
+	connected := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nats_connected", Help: "Whether the connection to NATS is up (1) or not (0).",
+	}, func() float64 {
+		if conn.IsConnected() {
+			return 1
+		}
+		return 0
+	})
+	reconnects := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "nats_reconnects_total", Help: "How often the connection to NATS came up after it was lost or could not be made.",
+	}, func() float64 { return float64(conn.Stats().Reconnects) })
+	for _, metric := range []prometheus.Collector{connected, reconnects} {
+		if err := registry.Register(metric); err != nil {
+			return fmt.Errorf("register metrics of the NATS connection: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package natsx
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"modal-github-runner/proto/wire"
+)
+
+const (
+	// retryEvery is how soon a service is ready after NATS has come.
+	retryEvery = time.Second
+	// recheckEvery is how soon an edit by hand is noticed; each check is a handful of small requests.
+	recheckEvery = time.Minute
+	// ensureTimeout bounds one round.
+	ensureTimeout = 20 * time.Second
+)
+
+var errNotChecked = errors.New("topology not checked yet")
+
+// Guard ensures a topology in the background, for as long as a service runs, and knows how that went last.
+type Guard struct {
+	js       jetstream.JetStream
+	topology wire.Topology
+	log      *slog.Logger
+	last     atomic.Pointer[error]
+}
+
+// NewGuard returns a guard that has not checked anything yet.
+func NewGuard(js jetstream.JetStream, topology wire.Topology, log *slog.Logger) *Guard {
+	g := &Guard{js: js, topology: topology, log: log}
+	g.last.Store(&errNotChecked)
+	return g
+}
+
+// Check returns how the last round went: nil, or what is wrong. It asks nobody, so it suits a readiness check.
+func (g *Guard) Check(context.Context) error { return *g.last.Load() }
+
+// Run ensures the topology at once, then every minute, and every second while it can't; it returns when ctx ends. It
+// logs when the result changes.
+func (g *Guard) Run(ctx context.Context) {
+	for {
+		err := g.round(ctx)
+		wait := recheckEvery
+		if err != nil {
+			wait = retryEvery
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (g *Guard) round(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
+	defer cancel()
+	created, err := Ensure(ctx, g.js, g.topology)
+	if len(created) > 0 {
+		g.log.WarnContext(ctx, "topology created", slog.String("created", strings.Join(created, ", ")))
+	}
+	before := *g.last.Swap(&err)
+	switch {
+	case err == nil && before != nil:
+		g.log.InfoContext(ctx, "topology verified")
+	case err != nil && (before == nil || err.Error() != before.Error()):
+		g.log.WarnContext(ctx, "topology not verified", slog.Any("err", err))
+	}
+	return err
+}
