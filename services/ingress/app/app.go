@@ -1,0 +1,208 @@
+// Package app puts ingress together: it is the only package that constructs the others.
+//
+// What may never happen here: a decision about a webhook, and a start that waits for NATS. Without NATS the service
+// answers 503 and is not ready.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/ingress/internal/limit"
+	"modal-github-runner/services/ingress/internal/publish"
+	"modal-github-runner/services/ingress/internal/webhook"
+	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/lifecycle"
+	"modal-github-runner/services/internal/natsx"
+	"modal-github-runner/services/internal/obs"
+)
+
+const (
+	serviceName = "ingress"
+	// publishTimeout leaves time to answer within GitHub's 10 s.
+	publishTimeout = 5 * time.Second
+	// shutdownTimeout lets requests at work end; each is bounded by the timeouts below.
+	shutdownTimeout = 20 * time.Second
+	// stopTimeout bounds the whole stop, less the drain delay.
+	stopTimeout = shutdownTimeout + 5*time.Second
+
+	// The timeouts of the public listener: a stranger who sends slowly holds a connection that long, and no longer.
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 20 * time.Second
+	idleTimeout       = time.Minute
+	// maxHeaderBytes is many times what GitHub sends; net/http adds 4 KiB to it.
+	maxHeaderBytes = 16 << 10
+)
+
+// Options is what an [App] is made of. Config comes from [LoadConfig]; the zero value of everything else is for production.
+type Options struct {
+	Config Config
+	Logger *slog.Logger
+	// NATS is applied last to the connection's options.
+	NATS []nats.Option
+	// Listen opens the two listeners, the public one first; nil means TCP.
+	Listen func(ctx context.Context, addr string) (net.Listener, error)
+}
+
+// App is one ingress.
+type App struct {
+	options Options
+	public  net.Listener
+	admin   net.Listener
+	server  *http.Server
+	probes  *obs.Admin
+	stack   *lifecycle.Stack
+	serving bool // Run has handed the listeners to their servers
+}
+
+// New returns an App that listens, but does not answer before [App.Run]. After an error nothing is left open.
+func New(ctx context.Context, o Options) (_ *App, err error) {
+	if o.Listen == nil {
+		o.Listen = func(ctx context.Context, addr string) (net.Listener, error) {
+			return new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		}
+	}
+	a := &App{options: o, stack: lifecycle.New(stopTimeout)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := a.listen(ctx); err != nil {
+		return nil, err
+	}
+	logSecretChanges(o.Logger, "WEBHOOK_SECRET", o.Config.Secret)
+	logSecretChanges(o.Logger, "WEBHOOK_SECRET_PREVIOUS", o.Config.SecretPrevious)
+	keys, err := webhook.NewKeys(o.Config.Secret, o.Config.SecretPrevious)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err := a.wire(ctx, keys); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Addr is where webhooks go to.
+func (a *App) Addr() string { return a.public.Addr().String() }
+
+// AdminAddr is where health and metrics are.
+func (a *App) AdminAddr() string { return a.admin.Addr().String() }
+
+func (a *App) listen(ctx context.Context) (err error) {
+	if a.public, err = a.options.Listen(ctx, a.options.Config.Addr); err != nil {
+		return fmt.Errorf("open public listener: %w", err)
+	}
+	a.stack.Push("public listener", a.closePublic)
+	if a.admin, err = a.options.Listen(ctx, a.options.Config.AdminAddr); err != nil {
+		return fmt.Errorf("open admin listener: %w", err)
+	}
+	a.stack.Push("admin listener", a.closeAdmin)
+	return nil
+}
+
+func logSecretChanges(log *slog.Logger, name string, source *config.SecretSource) {
+	source.OnChange(func(err error) {
+		if err != nil {
+			log.Error("secret file not readable, keeping the last good value", slog.String("variable", name), slog.Any("err", err))
+			return
+		}
+		log.Info("secret reloaded", slog.String("variable", name))
+	})
+}
+
+// wire makes everything between the listeners and NATS.
+func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
+	o, svc := a.options, obs.ThisService(serviceName)
+	registry := obs.NewRegistry(svc)
+	tracing, flushTraces, err := obs.NewTracing(ctx, o.Config.Trace, svc)
+	if err != nil {
+		return err
+	}
+	a.stack.Push("tracing", flushTraces)
+	inFlight := limit.NewInFlight(o.Config.MaxInFlight)
+	m, err := newMetrics(registry, inFlight)
+	if err != nil {
+		return err
+	}
+	pools := []webhook.Pool{{Name: wire.DefaultPool, Label: wire.DefaultLabel}}
+	js, checks, err := a.connect(ctx, registry, pools)
+	if err != nil {
+		return err
+	}
+	tracer := tracing.Tracer("modal-github-runner/services/ingress")
+	a.server = newServer(o.Logger, webhook.NewHandler(webhook.Options{
+		Keys:      keys,
+		Policy:    webhook.Policy{Pools: pools, Repos: o.Config.AllowedRepos},
+		Publisher: publish.New(js, tracer, publishTimeout, m.observePublish),
+		InFlight:  inFlight,
+		MaxBody:   int64(o.Config.MaxBody),
+		Logger:    o.Logger,
+		Tracer:    tracer,
+		Observe:   m.observeDelivery,
+	}))
+	a.probes = obs.NewAdmin(obs.AdminOptions{
+		Registry: registry, Logger: o.Logger, Checks: checks, Pprof: o.Config.Pprof,
+	})
+	return nil
+}
+
+// connect begins to connect to NATS and to ensure the topology; both go on until the stack stops.
+func (a *App) connect(
+	ctx context.Context, registry prometheus.Registerer, pools []webhook.Pool,
+) (jetstream.JetStream, []obs.Check, error) {
+	log := a.options.Logger
+	conn, err := natsx.Connect(a.options.Config.NATS, natsx.Options{
+		Name: serviceName, Logger: log, Registry: registry, Extra: a.options.NATS,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	a.stack.Push("nats connection", func(ctx context.Context) error { return natsx.Drain(ctx, conn) })
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	names := make([]string, 0, len(pools))
+	for _, pool := range pools {
+		names = append(names, pool.Name)
+	}
+	guard := natsx.NewGuard(js, wire.JobsTopology(names), log)
+	guarding, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { guard.Run(guarding) })
+	a.stack.Push("topology guard", func(context.Context) error {
+		stop()
+		wg.Wait()
+		return nil
+	})
+	return js, []obs.Check{
+		{Name: "nats", Run: natsx.Connected(conn)},
+		{Name: "topology", Run: guard.Check},
+	}, nil
+}
+
+func newServer(log *slog.Logger, handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// What strangers do wrong in TLS and HTTP is not worth a line each.
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

@@ -1,0 +1,57 @@
+// Package limit bounds what the public may use up: requests at work, and log lines about requests that nobody vouched for.
+//
+// What may never happen here: waiting. What is over the limit is refused at once, so that a flood costs no memory.
+package limit
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// InFlight counts requests at work, up to a maximum. It is safe for concurrent use.
+type InFlight struct {
+	maximum int64
+	now     atomic.Int64
+}
+
+// NewInFlight returns a limit of maximum requests, at least 1.
+func NewInFlight(maximum int) *InFlight { return &InFlight{maximum: int64(maximum)} }
+
+// Enter reports whether one more request may be at work; then leave must be called once, when its work is done.
+func (l *InFlight) Enter() (leave func(), ok bool) {
+	if l.now.Add(1) > l.maximum {
+		l.now.Add(-1)
+		return nil, false
+	}
+	return func() { l.now.Add(-1) }, true
+}
+
+// Now is how many requests are at work.
+func (l *InFlight) Now() int64 { return l.now.Load() }
+
+// Sampler lets one of many like things through per interval and counts the others. It is safe for concurrent use.
+type Sampler struct {
+	interval time.Duration
+
+	mu      sync.Mutex
+	next    time.Time
+	skipped int64
+}
+
+// NewSampler returns a sampler that lets the first thing through.
+func NewSampler(interval time.Duration) *Sampler { return &Sampler{interval: interval} }
+
+// Allow reports whether the thing at hand goes through, and if so, how many did not since the last one.
+func (s *Sampler) Allow() (skipped int64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Before(s.next) {
+		s.skipped++
+		return 0, false
+	}
+	skipped, s.skipped = s.skipped, 0
+	s.next = now.Add(s.interval)
+	return skipped, true
+}

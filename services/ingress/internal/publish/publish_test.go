@@ -1,0 +1,115 @@
+package publish_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	jobsv1 "modal-github-runner/proto/jobs/v1"
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/ingress/internal/publish"
+	"modal-github-runner/services/internal/natstest"
+	"modal-github-runner/services/internal/natsx"
+	"modal-github-runner/services/internal/obs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPublishStoresOnceAndCarriesTheTrace(t *testing.T) {
+	t.Parallel()
+	js := connect(t, natstest.Start(t))
+	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{"default"})); err != nil {
+		t.Fatal(err)
+	}
+	var results []publish.Result
+	p := publish.New(js, noop.NewTracerProvider().Tracer(""), 10*time.Second, func(r publish.Result, _ time.Duration) {
+		results = append(results, r)
+	})
+	ev := event()
+	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: 1})
+	ctx := trace.ContextWithSpanContext(t.Context(), span)
+	for _, want := range []bool{false, true} {
+		if duplicate, err := p.Publish(ctx, ev); err != nil || duplicate != want {
+			t.Errorf("Publish() = %t, %v, want %t", duplicate, err, want)
+		}
+	}
+	again := proto.CloneOf(ev)
+	again.DeliveryId = "another"
+	if duplicate, err := p.Publish(ctx, again); err != nil || duplicate {
+		t.Errorf("other delivery: %t, %v", duplicate, err)
+	}
+	if !slices.Equal(results, []publish.Result{publish.Stored, publish.Duplicate, publish.Stored}) {
+		t.Errorf("results = %v", results)
+	}
+	stream, err := js.Stream(t.Context(), wire.StreamJobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := stream.GetMsg(t.Context(), 1)
+	if err != nil || stream.CachedInfo().State.Msgs != 2 {
+		t.Fatalf("%d messages, %v", stream.CachedInfo().State.Msgs, err)
+	}
+	got, err := wire.Decode(msg.Header.Get(wire.HeaderSchema), msg.Data)
+	if err != nil || !proto.Equal(got, ev) || msg.Subject != "jobs.queued.default" {
+		t.Errorf("stored %v on %s, %v", got, msg.Subject, err)
+	}
+	if got := trace.SpanContextFromContext(obs.Extract(t.Context(), msg.Header)); got.TraceID() != span.TraceID() {
+		t.Errorf("trace %v, headers %v", got, msg.Header)
+	}
+}
+
+func TestPublishFailsWithinItsTimeout(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	js := connect(t, server)
+	var results []publish.Result
+	p := publish.New(js, noop.NewTracerProvider().Tracer(""), 2*time.Second, func(r publish.Result, _ time.Duration) {
+		results = append(results, r)
+	})
+	if _, err := p.Publish(t.Context(), event()); err == nil {
+		t.Error("published without a stream")
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"jobs.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Publish(t.Context(), event()); err == nil {
+		t.Error("published to another stream")
+	}
+	server.Stop()
+	if _, err := p.Publish(t.Context(), event()); err == nil {
+		t.Error("published without a server")
+	}
+	if !slices.Equal(results, []publish.Result{publish.Failed, publish.Failed, publish.Failed}) {
+		t.Errorf("results = %v", results)
+	}
+	if _, err := p.Publish(t.Context(), &jobsv1.JobEvent{}); err == nil || len(results) != 3 {
+		t.Errorf("an event without an action: %v, %v", err, results)
+	}
+}
+
+func event() *jobsv1.JobEvent {
+	return &jobsv1.JobEvent{
+		Action: jobsv1.Action_ACTION_QUEUED, JobId: 1, Pool: "default", DeliveryId: "one", Labels: []string{"modal"},
+	}
+}
+
+func connect(t *testing.T, server *natstest.Server) jetstream.JetStream {
+	t.Helper()
+	conn, err := nats.Connect(server.URL(), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}

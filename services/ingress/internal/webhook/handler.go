@@ -1,0 +1,204 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	jobsv1 "modal-github-runner/proto/jobs/v1"
+	"modal-github-runner/services/ingress/internal/limit"
+)
+
+// Path is where GitHub sends webhooks to.
+const Path = "/webhooks/github"
+
+const (
+	// answerWithin leaves GitHub, which waits 10 s, time to hear a refusal.
+	answerWithin = 9 * time.Second
+	// retryAfterSeconds is advice for proxies and people; GitHub does not retry by itself.
+	retryAfterSeconds = 5
+	// maxDeliveryBytes has room for more than the GUIDs that GitHub sends.
+	maxDeliveryBytes = 64
+)
+
+// Publisher stores events for the workers. A nil error means that ev is stored; duplicate, that it was stored before.
+// After an error it may be stored or not. Publish must return soon after ctx ends.
+type Publisher interface {
+	Publish(ctx context.Context, ev *jobsv1.JobEvent) (duplicate bool, err error)
+}
+
+// Options is what a [Handler] works with. All fields but Policy are required.
+type Options struct {
+	Keys      *Keys
+	Policy    Policy
+	Publisher Publisher
+	InFlight  *limit.InFlight
+	MaxBody   int64 // bytes
+	Logger    *slog.Logger
+	Tracer    trace.Tracer
+	Observe   func(Delivery) // called once per delivery, after its answer
+}
+
+// Handler answers webhooks as the table of this package says. It is safe for concurrent use.
+type Handler struct {
+	options Options
+	reports *reporter
+}
+
+// NewHandler returns a handler.
+func NewHandler(o Options) *Handler { return &Handler{options: o, reports: newReporter(o)} }
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path != Path:
+		answer(w, http.StatusNotFound, "not found\n")
+		return
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		answer(w, http.StatusMethodNotAllowed, "method not allowed\n")
+		return
+	}
+	ctx, span := h.options.Tracer.Start(r.Context(), "webhook", trace.WithSpanKind(trace.SpanKindServer))
+	defer span.End()
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	d := Delivery{Event: unverified, Action: unverified, received: time.Now()}
+	defer func() {
+		if bug := recover(); bug != nil {
+			// The value of the panic may hold input; the stack does not.
+			d.refuse(http.StatusInternalServerError, Failed, errors.New("panic"))
+			d.stack = string(debug.Stack())
+		}
+		d.answer(w)
+		h.reports.report(ctx, d)
+	}()
+	h.handle(ctx, w, r, &d)
+}
+
+// handle fills in d, in the order of the table.
+func (h *Handler) handle(ctx context.Context, w http.ResponseWriter, r *http.Request, d *Delivery) {
+	leave, ok := h.options.InFlight.Enter()
+	if !ok {
+		d.refuse(http.StatusServiceUnavailable, Throttled, errors.New("too many requests at work"))
+		return
+	}
+	defer leave()
+	body := h.read(w, r, d)
+	if d.done() || !h.verify(r, body, d) {
+		return
+	}
+	switch d.Event {
+	case eventPing:
+		d.accept(http.StatusOK, IgnoredAction)
+	case eventJob:
+		h.handleJob(ctx, body, d)
+	default:
+		d.ignore(OtherEvent)
+	}
+}
+
+// read returns the body of a request that is worth verifying; otherwise d is done.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, d *Delivery) []byte {
+	if !isPlainJSON(r.Header) {
+		d.refuse(http.StatusUnsupportedMediaType, Malformed, errors.New("body must be application/json without encoding"))
+		return nil
+	}
+	if r.ContentLength > h.options.MaxBody {
+		d.refuse(http.StatusRequestEntityTooLarge, TooLarge, errors.New("declared body is too large"))
+		return nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.options.MaxBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		d.refuse(http.StatusRequestEntityTooLarge, TooLarge, errors.New("body is too large"))
+	} else if err != nil {
+		d.refuse(http.StatusBadRequest, Malformed, errors.New("body was cut off"))
+	}
+	return body
+}
+
+func isPlainJSON(header http.Header) bool {
+	contentType, encoding := header.Values("Content-Type"), header.Values("Content-Encoding")
+	if len(contentType) != 1 || len(encoding) > 1 {
+		return false
+	}
+	media, _, err := mime.ParseMediaType(contentType[0])
+	plain := len(encoding) == 0 || strings.EqualFold(encoding[0], "identity")
+	return err == nil && media == "application/json" && plain
+}
+
+// verify reports whether the body is signed and its headers make sense; otherwise d is done. The headers beside the
+// signature are not signed, so the body alone says what happened; they select how it is read.
+func (h *Handler) verify(r *http.Request, body []byte, d *Delivery) bool {
+	signatures := r.Header.Values("X-Hub-Signature-256")
+	if len(signatures) > 1 {
+		d.refuse(http.StatusBadRequest, Malformed, errors.New("X-Hub-Signature-256: must come once"))
+		return false
+	}
+	if err := h.options.Keys.Verify(body, strings.Join(signatures, "")); err != nil {
+		d.refuse(http.StatusUnauthorized, BadSignature, err)
+		return false
+	}
+	d.Verified = true
+	events, ids := r.Header.Values("X-Github-Event"), r.Header.Values("X-Github-Delivery")
+	if len(events) != 1 || len(ids) != 1 || !isDeliveryID(ids[0]) {
+		d.refuse(http.StatusBadRequest, Malformed, errors.New("event and delivery id must come once, the latter a GUID"))
+		return false
+	}
+	d.Event, d.Action, d.id = eventOf(events[0]), other, ids[0]
+	return true
+}
+
+// isDeliveryID accepts GUIDs and what looks alike: the id becomes a message's header.
+func isDeliveryID(id string) bool {
+	strange := func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-'
+	}
+	return id != "" && len(id) <= maxDeliveryBytes && !strings.ContainsFunc(id, strange)
+}
+
+func (h *Handler) handleJob(ctx context.Context, body []byte, d *Delivery) {
+	ev, err := Decode(body)
+	if err != nil {
+		d.refuse(http.StatusBadRequest, Malformed, err)
+		return
+	}
+	d.Action, d.job = actionLabel(ev.GetAction()), ev
+	verdict := Decide(ev, h.options.Policy)
+	if verdict.Reason != None {
+		d.ignore(verdict.Reason)
+		return
+	}
+	ev.Pool, ev.DeliveryId, ev.ReceivedAt = verdict.Pool, d.id, timestamppb.New(d.received)
+	duplicate, err := h.options.Publisher.Publish(ctx, ev)
+	switch {
+	case err != nil:
+		d.refuse(http.StatusServiceUnavailable, QueueUnavailable, err)
+	case duplicate:
+		d.accept(http.StatusAccepted, Duplicate)
+	default:
+		d.accept(http.StatusAccepted, Published)
+	}
+}
+
+// answer writes one of the constant bodies.
+func answer(w http.ResponseWriter, status int, body string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfterSeconds))
+	}
+	w.WriteHeader(status)
+	// An error means that the client has gone; the delivery is recorded as answered all the same.
+	_, _ = io.WriteString(w, body)
+}
