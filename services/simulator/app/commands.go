@@ -1,0 +1,134 @@
+package app
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"modal-github-runner/services/simulator/internal/actionsrunner"
+	"modal-github-runner/services/simulator/internal/fault"
+)
+
+// RunCmd serves until the context ends. Secrets come by environment: arguments are for everyone on the machine to read.
+type RunCmd struct {
+	GitHubAddr  string `name:"github-addr" default:"127.0.0.1:8081" help:"Where GitHub listens."`
+	ModalAddr   string `default:"127.0.0.1:8082" help:"Where Modal listens."`
+	ControlAddr string `default:"127.0.0.1:8083" help:"Where the side door for tests listens; it asks for no credentials."`
+	Seed        uint64 `default:"1" help:"Decides all chance."`
+
+	AppID      int64    `name:"app-id" env:"GITHUB_APP_ID" help:"Id of the GitHub App."`
+	AppKeyFile string   `env:"GITHUB_APP_PRIVATE_KEY_FILE" type:"existingfile" help:"PEM file with the App's private RSA key."`
+	Tokens     []string `name:"tokens" env:"GITHUB_TOKEN" hidden:"" help:"Personal access tokens."`
+
+	ModalTokenID     string `name:"modal-token-id" env:"MODAL_TOKEN_ID" required:"" help:"The token that Modal accepts."`
+	ModalTokenSecret string `env:"MODAL_TOKEN_SECRET" required:"" hidden:"" help:"Its secret."`
+
+	WebhookURL    string `name:"webhook-url" env:"WEBHOOK_URL" help:"Where the App's webhooks go; none by default."`
+	WebhookSecret string `env:"WEBHOOK_SECRET" hidden:"" help:"What they are signed with."`
+
+	Faults string `type:"existingfile" help:"JSON file with a list of faults."`
+}
+
+// Run implements the command.
+func (c RunCmd) Run(ctx context.Context) error {
+	key, err := readAppKey(c.AppKeyFile)
+	if err != nil {
+		return err
+	}
+	faults, err := readFaults(c.Faults)
+	if err != nil {
+		return err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("path of this program: %w", err)
+	}
+	a, err := New(ctx, Options{
+		GitHubAddr: c.GitHubAddr, ModalAddr: c.ModalAddr, ControlAddr: c.ControlAddr, Seed: c.Seed,
+		AppID: c.AppID, AppKey: key, Tokens: c.Tokens,
+		ModalTokenID: c.ModalTokenID, ModalTokenSecret: c.ModalTokenSecret,
+		WebhookURL: c.WebhookURL, WebhookSecret: c.WebhookSecret,
+		Faults: faults, Exe: exe, Log: slog.New(slog.NewJSONHandler(os.Stdout, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// readAppKey returns nil without a path: there may be personal tokens only.
+func readAppKey(path string) (*rsa.PublicKey, error) {
+	if path == "" {
+		return nil, nil //nolint:nilnil // no key is a valid choice
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("app key: %w", err)
+	}
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return nil, fmt.Errorf("app key: must be a PEM file (got %s)", path)
+	}
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes) // the form in which GitHub hands out keys
+	if err != nil {
+		return nil, fmt.Errorf("app key: %w", err)
+	}
+	return &key.PublicKey, nil
+}
+
+func readFaults(path string) (rules []fault.Rule, err error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("faults: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	d := json.NewDecoder(f)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&rules); err != nil {
+		return nil, fmt.Errorf("faults: %w", err)
+	}
+	return rules, nil
+}
+
+// RunnerCmd is the Actions runner that run.sh of a simulated release starts.
+type RunnerCmd struct {
+	Args []string `arg:"" optional:"" passthrough:"all"`
+}
+
+// ExitError ends the process with the code.
+type ExitError struct{ Code int }
+
+// Error implements error.
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// Run implements the command. The runner minds signals itself, as the real one does.
+func (c RunnerCmd) Run() error {
+	if code := actionsrunner.Main(context.Background(), c.Args, os.Environ(), os.Stdout, os.Stderr); code != 0 {
+		return &ExitError{Code: code}
+	}
+	return nil
+}
+
+// VersionCmd prints the version.
+type VersionCmd struct{}
+
+// Run implements the command.
+func (VersionCmd) Run(out io.Writer) error {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	_, err := fmt.Fprintln(out, "simulator", version)
+	return err
+}

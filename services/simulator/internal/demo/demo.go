@@ -1,0 +1,165 @@
+// Package demo is the command that serves a whole workload on this machine and says how it went.
+//
+// It shows, counts and judges; how the programs are run is rig's business, and what counts as served is report's.
+package demo
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"modal-github-runner/services/simulator/internal/demo/report"
+	"modal-github-runner/services/simulator/internal/demo/rig"
+	"modal-github-runner/services/simulator/internal/demo/workload"
+)
+
+const (
+	// maxJobs keeps the simulator's state, which is read several times a second, small.
+	maxJobs = 10_000
+	// pollInterval is how often the state is read.
+	pollInterval = 250 * time.Millisecond
+	// A job counts as lost when the workload has not ended by patience after its last run was started, and perJob more
+	// for each job: two busy cores serve several jobs a second.
+	patience, perJob = 2 * time.Minute, time.Second
+	// grace is what sandboxes and registrations get to go after the last job has ended: a runner that no job took is gone
+	// within 30 s.
+	grace = 45 * time.Second
+	// tailLines of each log are shown when the demo fails.
+	tailLines = 10
+)
+
+// errVerdict is for a workload that ran and was not served as it should be; its programs are well.
+var errVerdict = errors.New("not served well")
+
+// Cmd is the command line of the demo.
+type Cmd struct {
+	Jobs          int     `default:"25" help:"How many jobs to serve."`
+	Fail          int     `default:"0"  help:"How many of them fail on purpose."`
+	Rate          float64 `default:"0"  help:"Jobs per second; 0 means bursts."`
+	Workers       int     `default:"2"  help:"How many workers to run."`
+	Ingresses     int     `default:"1"  help:"How many ingresses to run, behind one address."`
+	KillWorker    bool    `             help:"Kill a worker (SIGKILL) when half of the jobs are launched."`
+	RestartWorker bool    `             help:"Start the killed worker again at once."`
+	Seed          uint64  `default:"1"  help:"Decides the workload and all chance in the simulator."`
+	Bin           string  `             help:"Folder with nats-server, ingress, worker and simulator; default: that of this program." type:"existingdir"`
+	Keep          bool    `             help:"Keep logs and data, and say where."`
+}
+
+// Validate reports every mistake in the command line.
+func (c Cmd) Validate() error {
+	var errs []error
+	check := func(ok bool, name, rule string, value any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("--%s: must be %s (got %v)", name, rule, value))
+		}
+	}
+	check(c.Jobs >= 1 && c.Jobs <= maxJobs, "jobs", fmt.Sprintf("between 1 and %d", maxJobs), c.Jobs)
+	check(c.Fail >= 0 && c.Fail <= c.Jobs, "fail", "between 0 and the number of jobs", c.Fail)
+	check(c.Rate >= 0, "rate", "0 or more", c.Rate)
+	check(c.Workers >= 1, "workers", "at least 1", c.Workers)
+	check(c.Ingresses >= 1, "ingresses", "at least 1", c.Ingresses)
+	check(!c.KillWorker || c.Workers > 1 || c.RestartWorker, "kill-worker", "with a second worker or --restart-worker", c.Workers)
+	check(!c.RestartWorker || c.KillWorker, "restart-worker", "with --kill-worker", c.RestartWorker)
+	return errors.Join(errs...)
+}
+
+// Run implements the command. It returns an error if a job was lost or failed unasked, if a sandbox or a registration was
+// left, if a program died, or if ctx ended first. No process is left in any case.
+func (c Cmd) Run(ctx context.Context, out io.Writer) (err error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("path of this program: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "modal-github-runner-demo-")
+	if err != nil {
+		return fmt.Errorf("directory of the demo: %w", err)
+	}
+	failed := true // by a panic, too
+	defer func() {
+		if c.Keep || (failed && ctx.Err() == nil) {
+			fmt.Fprintf(out, "demo: logs and data are in %s\n", dir)
+			return
+		}
+		err = errors.Join(err, os.RemoveAll(dir))
+	}()
+	fmt.Fprintf(out, "demo: starting nats-server, simulator, %d ingress, %d worker\n", c.Ingresses, c.Workers)
+	r, err := rig.Start(ctx, rig.Options{
+		Dir: dir, Bin: cmp.Or(c.Bin, filepath.Dir(exe)), Ingresses: c.Ingresses, Workers: c.Workers, Seed: c.Seed,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, r.Stop())
+		failed = err != nil
+		if failed && ctx.Err() == nil && !errors.Is(err, errVerdict) {
+			fmt.Fprintf(out, "%s\n", r.Tails(tailLines))
+		}
+	}()
+	return c.serve(ctx, r, out)
+}
+
+// serve puts the workload in and follows it to its end.
+func (c Cmd) serve(ctx context.Context, r *rig.Rig, out io.Writer) error {
+	if err := Prepare(ctx, r); err != nil {
+		return err
+	}
+	plan := workload.Plan(workload.Options{Jobs: c.Jobs, Fail: c.Fail, Rate: c.Rate, Seed: c.Seed})
+	fmt.Fprintf(out, "demo: %d jobs in %d workflow runs\n", c.Jobs, len(plan))
+	began := time.Now()
+	show := newProgress(out, c.Jobs)
+	strike := func(report.Counts) error { return nil }
+	if c.KillWorker {
+		strike = c.killer(ctx, r, show)
+	}
+	final, err := Serve(ctx, r, plan, func(now report.Report) error {
+		counts := now.Counts()
+		show.update(counts)
+		return strike(counts)
+	})
+	show.end()
+	if err != nil {
+		return err
+	}
+	return c.judge(final, time.Since(began), out)
+}
+
+// killer returns what kills the first worker once half of the jobs are launched.
+func (c Cmd) killer(ctx context.Context, r *rig.Rig, show *progress) func(report.Counts) error {
+	struck := false
+	return func(now report.Counts) error {
+		if struck || 2*(now.Launched+now.Running+now.Done()) < c.Jobs {
+			return nil
+		}
+		struck = true
+		show.note("demo: killing " + r.Worker(0).Name())
+		if err := r.Worker(0).Kill(); err != nil || !c.RestartWorker {
+			return err
+		}
+		return r.StartWorker(ctx, 0)
+	}
+}
+
+func (c Cmd) judge(final report.Report, took time.Duration, out io.Writer) error {
+	if err := final.WriteTable(out); err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	counts := final.Counts()
+	fmt.Fprintf(out, "\ndemo: %d jobs finished in %s, %.1f a second\n",
+		counts.Done(), took.Round(time.Millisecond), float64(counts.Done())/took.Seconds())
+	fmt.Fprintln(out, final.Summary(c.Jobs))
+	switch {
+	case counts.Done() < c.Jobs:
+		return fmt.Errorf("%w: jobs were lost", errVerdict)
+	case final.Leaked() > 0:
+		return fmt.Errorf("%w: left are the sandboxes %v and the registrations %v", errVerdict, final.Sandboxes, final.Registrations)
+	case counts.Failed != c.Fail:
+		return fmt.Errorf("%w: %d jobs failed, %d were asked to", errVerdict, counts.Failed, c.Fail)
+	}
+	return nil
+}

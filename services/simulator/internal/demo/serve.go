@@ -1,0 +1,102 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"modal-github-runner/services/simulator/internal/demo/report"
+	"modal-github-runner/services/simulator/internal/demo/rig"
+	"modal-github-runner/services/simulator/internal/demo/workload"
+)
+
+// Prepare creates the accounts and repositories of workloads, and sends GitHub's webhooks to the rig's ingress.
+func Prepare(ctx context.Context, r *rig.Rig) error {
+	for _, o := range workload.Owners() {
+		if err := r.Simulator.AddOwner(ctx, o.Login, o.Org, o.Repos...); err != nil {
+			return err
+		}
+	}
+	return r.Simulator.AddAppHook(ctx, r.WebhookURL(), r.Secrets.Webhook)
+}
+
+// Serve starts the runs of the plan at their times and calls watch with every state, until all jobs that there are have
+// ended and nothing of them is left, or time is up for that: the last state tells which. The error is that of watch, of a
+// program that died, or of ctx.
+func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func(report.Report) error) (report.Report, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var dispatching sync.WaitGroup
+	defer dispatching.Wait()
+	defer cancel(context.Canceled)
+	before, err := observe(ctx, r)
+	if err != nil {
+		return before, err
+	}
+	jobs := len(before.Jobs)
+	for _, d := range plan {
+		jobs += len(d.Workflow.Jobs)
+	}
+	dispatching.Go(func() {
+		if err := dispatch(ctx, r.Simulator, plan); err != nil {
+			cancel(err)
+		}
+	})
+	deadline := time.Now().Add(plan[len(plan)-1].At + patience + time.Duration(jobs)*perJob)
+	ended := false
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		now, err := observe(ctx, r)
+		if err == nil {
+			err = watch(now)
+		}
+		if err != nil {
+			return now, err
+		}
+		if !ended && now.Counts().Done() == jobs {
+			ended, deadline = true, time.Now().Add(grace)
+		}
+		if time.Now().After(deadline) || (ended && now.Leaked() == 0) {
+			return now, nil
+		}
+		select {
+		case <-ctx.Done():
+			return now, context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+func dispatch(ctx context.Context, s *rig.Simulator, plan []workload.Dispatch) error {
+	began := time.Now()
+	for _, d := range plan {
+		timer := time.NewTimer(time.Until(began.Add(d.At)))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-timer.C:
+		}
+		if err := s.Dispatch(ctx, d.Workflow); err != nil {
+			return fmt.Errorf("dispatch a run in %s: %w", d.Workflow.Repo, err)
+		}
+	}
+	return nil
+}
+
+// observe reads Modal after GitHub, so that a runner that took a job is among the sandboxes.
+func observe(ctx context.Context, r *rig.Rig) (report.Report, error) {
+	if err := r.Check(); err != nil {
+		return report.Report{}, err
+	}
+	github, err := r.Simulator.GitHub(ctx)
+	if err != nil {
+		return report.Report{}, err
+	}
+	modal, err := r.Simulator.Modal(ctx)
+	if err != nil {
+		return report.Report{}, err
+	}
+	return report.New(github, modal), nil
+}

@@ -1,0 +1,183 @@
+// Package app puts the worker together: it makes every part, starts them, and stops them in reverse. Nobody else makes
+// an adapter, and no rule lives here.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/lifecycle"
+	"modal-github-runner/services/internal/natsx"
+	"modal-github-runner/services/internal/obs"
+	"modal-github-runner/services/worker/internal/fleet"
+	"modal-github-runner/services/worker/internal/forge"
+	"modal-github-runner/services/worker/internal/intake"
+	"modal-github-runner/services/worker/internal/launch"
+	"modal-github-runner/services/worker/internal/ledger"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// outcomeSlots is how many messages about jobs that started or ended a worker has in hand at once. Each is a few reads
+// and writes of the ledger and seldom a call to GitHub and Modal.
+const outcomeSlots = 32
+
+const (
+	idleConnTimeout = 90 * time.Second
+	tlsTimeout      = 10 * time.Second
+)
+
+// ErrHard is the cause with which work ends that did not end within the soft stop.
+var ErrHard = errors.New("the worker is being stopped")
+
+// App is a worker that is ready to run.
+type App struct {
+	cfg     Config
+	log     *slog.Logger
+	stack   *lifecycle.Stack
+	admin   *obs.Admin
+	guard   *natsx.Guard
+	fleet   *fleet.Fleet
+	forge   *forge.Forge
+	intakes []*intake.Intake
+	addr    net.Addr
+}
+
+// New makes every part and begins to listen on the admin address. NATS, GitHub and Modal need not answer yet.
+func New(ctx context.Context, cfg Config, log *slog.Logger) (a *App, err error) {
+	a = &App{cfg: cfg, log: log, stack: lifecycle.New(releaseAllowance)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	svc := obs.ThisService(serviceName)
+	registry := obs.NewRegistry(svc)
+	tracing, flush, err := obs.NewTracing(ctx, cfg.Trace, svc)
+	if err != nil {
+		return nil, err
+	}
+	a.stack.Push("tracing", flush)
+	conn, err := natsx.Connect(cfg.NATS, natsx.Options{Name: serviceName, Logger: log, Registry: registry})
+	if err != nil {
+		return nil, err
+	}
+	a.stack.Push("nats", func(ctx context.Context) error { return natsx.Drain(ctx, conn) })
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: %w", err)
+	}
+	pools := []run.Pool{run.DefaultPool(wire.DefaultPool)}
+	a.guard = natsx.NewGuard(js, wire.JobsTopology([]string{wire.DefaultPool}), log)
+	if err := a.adapters(registry); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(registry)
+	if err != nil {
+		return nil, err
+	}
+	publisher := intake.NewPublisher(js)
+	options := intake.Options{
+		JS: js, Publisher: publisher, Observer: m, Tracer: tracing.Tracer(serviceName), Log: log,
+		Handler: launch.New(launch.Options{
+			Ledger: ledger.New(js), Forge: a.forge, Fleet: a.fleet, Queue: publisher, Observer: m, Pools: pools, Log: log,
+			Admit: func(j run.Job) error { return wire.AdmitRepo(cfg.AllowedRepos, j.Owner, j.Repo, j.Private) },
+			Rand:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
+		}),
+	}
+	for _, p := range pools {
+		a.intakes = append(a.intakes, intake.New(options, wire.QueuedConsumer(p.Name), cfg.Launches))
+	}
+	a.intakes = append(a.intakes, intake.New(options, wire.ConsumerOutcomes, outcomeSlots))
+	return a, a.listen(ctx, registry, conn)
+}
+
+func (a *App) adapters(registry *prometheus.Registry) error {
+	github, err := forge.NewMetrics(registry)
+	if err != nil {
+		return err
+	}
+	// As http.DefaultTransport, proxies included, with idle connections for a whole burst of launches.
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+		MaxIdleConnsPerHost: a.cfg.Launches, IdleConnTimeout: idleConnTimeout, TLSHandshakeTimeout: tlsTimeout,
+	}
+	a.stack.Push("github", func(context.Context) error { transport.CloseIdleConnections(); return nil })
+	a.forge = forge.New(forge.Options{
+		APIURL: a.cfg.apiURL(), AppID: a.cfg.AppID, AppKey: a.cfg.AppKey, Token: a.cfg.GitHubToken,
+		Scope: a.cfg.RunnerScope, GroupID: a.cfg.RunnerGroupID, Transport: transport, Metrics: github,
+	})
+	modal, err := fleet.NewMetrics(registry)
+	if err != nil {
+		return err
+	}
+	a.fleet = fleet.New(fleet.Options{
+		TokenID: a.cfg.ModalTokenID, TokenSecret: a.cfg.ModalTokenSecret,
+		Environment: a.cfg.ModalEnvironment, App: a.cfg.ModalApp, Metrics: modal, Log: a.log,
+	})
+	a.stack.Push("modal", func(context.Context) error { a.fleet.Close(); return nil })
+	return nil
+}
+
+func (a *App) listen(ctx context.Context, registry *prometheus.Registry, conn *nats.Conn) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.Admin.Addr)
+	if err != nil {
+		return fmt.Errorf("WORKER_ADMIN_ADDR: %w", err)
+	}
+	a.addr = listener.Addr()
+	a.admin = obs.NewAdmin(obs.AdminOptions{
+		Registry: registry, Logger: a.log, Pprof: a.cfg.Admin.Pprof,
+		// Neither GitHub nor Modal: an outage of theirs must not take workers out of service, it shows in the metrics.
+		Checks: []obs.Check{{Name: "nats", Run: natsx.Connected(conn)}, {Name: "topology", Run: a.guard.Check}},
+	})
+	a.admin.Serve(listener)
+	a.stack.Push("admin", a.admin.Shutdown)
+	return nil
+}
+
+// Addr is where the admin listener listens.
+func (a *App) Addr() net.Addr { return a.addr }
+
+// Run works until ctx ends, then stops: first no new messages, then, after the soft stop, no more work on those in hand.
+// What is not done by then is another worker's. It returns an error only if stopping did not go well.
+func (a *App) Run(ctx context.Context) error {
+	working, hard := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer hard(ErrHard)
+	background, cancel := context.WithCancel(working)
+	defer cancel()
+
+	var keeping, pulling sync.WaitGroup
+	keeping.Go(func() { a.guard.Run(background) })
+	keeping.Go(func() {
+		a.fleet.KeepImage(background, func(ctx context.Context) (run.RunnerRelease, error) {
+			return a.forge.Release(ctx, a.cfg.RunnerVersion)
+		})
+	})
+	for _, i := range a.intakes {
+		pulling.Go(func() { i.Run(ctx, working) })
+	}
+	a.log.LogAttrs(ctx, slog.LevelInfo, "worker started", slog.String("admin_addr", a.addr.String()), slog.String("github", a.cfg.apiURL().Host))
+
+	<-ctx.Done()
+	a.admin.Drain()
+	a.log.LogAttrs(ctx, slog.LevelInfo, "worker stopping", slog.Any("cause", context.Cause(ctx)), slog.Duration("soft_stop", a.cfg.SoftStop))
+	timer := time.AfterFunc(a.cfg.SoftStop, func() { hard(ErrHard) })
+	defer timer.Stop()
+	pulling.Wait()
+	cancel()
+	keeping.Wait()
+	err := a.stack.Stop(working)
+	a.log.LogAttrs(ctx, slog.LevelInfo, "worker stopped", slog.Any("err", err))
+	return err
+}

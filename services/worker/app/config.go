@@ -1,0 +1,113 @@
+package app
+
+import (
+	"errors"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/natsx"
+	"modal-github-runner/services/internal/obs"
+	"modal-github-runner/services/worker/internal/forge"
+)
+
+// releaseAllowance is what a stop needs beside the handling of what is in hand: one pull's end, and closing connections.
+const releaseAllowance = 15 * time.Second
+
+// Config is the worker's configuration, as its environment gives it.
+type Config struct {
+	NATS  natsx.Config
+	Log   obs.LogConfig
+	Trace obs.TraceConfig
+
+	AllowedRepos []wire.RepoPattern `doc:"comma list of owner/repo, and owner/* for what is not public of an account; without it every repository that is not public" env:"ALLOWED_REPOS"`
+
+	Admin AdminConfig
+
+	Launches int           `default:"32"             doc:"launches in hand at once, per pool and worker"                          env:"WORKER_LAUNCHES"  max:"256" min:"1"`
+	SoftStop time.Duration `default:"30s"            doc:"on SIGTERM, how long launches in hand may take before they are given back" env:"WORKER_SOFT_STOP" max:"10m" min:"0s"`
+
+	AppID       int64                `doc:"id of the GitHub App"                        env:"GITHUB_APP_ID" min:"0" default:"0"`
+	AppKey      *config.SecretSource `doc:"the App's private key, PEM"                  env:"GITHUB_APP_PRIVATE_KEY"`
+	GitHubToken *config.SecretSource `doc:"a personal access token, instead of an App"  env:"GITHUB_TOKEN"`
+	GitHubURL   *url.URL             `doc:"GitHub's REST API; for GitHub Enterprise Server https://HOST/api/v3. Unset: https://api.github.com" env:"GITHUB_API_URL" schemes:"https,http"`
+	GHESDomain  string               `doc:"host of a GitHub Enterprise Server, instead of GITHUB_API_URL" env:"GITHUB_ENTERPRISE_DOMAIN"`
+
+	RunnerScope   forge.RunnerScope `default:"repo"   doc:"where runners are registered: repo or org"              env:"RUNNER_SCOPE"`
+	RunnerGroupID int64             `default:"1"      doc:"runner group that runners join; 1 is GitHub's default"  env:"RUNNER_GROUP_ID" min:"1"`
+	RunnerVersion string            `default:"latest" doc:"version of the runner, such as 2.330.0, or latest"      env:"RUNNER_VERSION"`
+
+	ModalTokenID     *config.SecretSource `doc:"id of the Modal token"                     env:"MODAL_TOKEN_ID"     required:"true"`
+	ModalTokenSecret *config.SecretSource `doc:"the Modal token"                           env:"MODAL_TOKEN_SECRET" required:"true"`
+	ModalEnvironment string               `doc:"Modal environment; empty for the workspace's default" env:"MODAL_ENVIRONMENT"`
+	ModalApp         string               `default:"github-runners" doc:"Modal App that holds the sandboxes" env:"MODAL_APP"`
+	ModalServerURL   *url.URL             `doc:"Modal's control plane, if it is not the public one" env:"MODAL_SERVER_URL" schemes:"https,http"`
+
+	InsecureDev bool `default:"false" doc:"accept http:// addresses of GitHub and Modal: for the simulator only" env:"INSECURE_DEV"`
+}
+
+// AdminConfig is about the admin listener.
+type AdminConfig struct {
+	Addr  string `default:"127.0.0.1:9091" doc:"address of /healthz, /readyz and /metrics; never public" env:"WORKER_ADMIN_ADDR"`
+	Pprof bool   `default:"false"          doc:"serve /debug/pprof on the admin address"                 env:"WORKER_PPROF"`
+}
+
+var (
+	versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
+	domainForm  = regexp.MustCompile(`^[A-Za-z0-9.-]+(:\d+)?$`)
+	appForm     = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+)
+
+// Validate implements config.Validator for the rules across fields.
+func (c *Config) Validate() error {
+	var errs []error
+	invalid := func(name, rule, value string) { errs = append(errs, config.Invalid(name, rule, value)) }
+	hasApp, hasKey, hasToken := c.AppID != 0, !c.AppKey.Get().IsZero(), !c.GitHubToken.Get().IsZero()
+	switch {
+	case hasApp != hasKey:
+		invalid("GITHUB_APP_ID", "must be set together with GITHUB_APP_PRIVATE_KEY", strconv.FormatInt(c.AppID, 10))
+	case hasApp && hasToken:
+		invalid("GITHUB_TOKEN", "must not be set together with GITHUB_APP_ID", c.GitHubToken.String())
+	case !hasApp && !hasToken:
+		invalid("GITHUB_APP_ID", "must be set with GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN must be", "")
+	}
+	if c.GHESDomain != "" && !domainForm.MatchString(c.GHESDomain) {
+		invalid("GITHUB_ENTERPRISE_DOMAIN", "must be a host name", c.GHESDomain)
+	}
+	if c.GHESDomain != "" && c.GitHubURL != nil {
+		invalid("GITHUB_ENTERPRISE_DOMAIN", "must not be set together with GITHUB_API_URL", c.GHESDomain)
+	}
+	for name, u := range map[string]*url.URL{"GITHUB_API_URL": c.GitHubURL, "MODAL_SERVER_URL": c.ModalServerURL} {
+		if u != nil && u.Scheme == "http" && !c.InsecureDev {
+			invalid(name, "must be https:// unless INSECURE_DEV=1", u.Redacted())
+		}
+	}
+	if u := c.ModalServerURL; u != nil && u.Path != "" { // The SDK takes what follows the host for a part of the port.
+		invalid("MODAL_SERVER_URL", "must have no path and no trailing slash", u.Redacted())
+	}
+	if c.RunnerVersion != forge.Latest && !versionForm.MatchString(c.RunnerVersion) {
+		invalid("RUNNER_VERSION", `must be "latest" or a version such as 2.330.0`, c.RunnerVersion)
+	}
+	if !appForm.MatchString(c.ModalApp) {
+		invalid("MODAL_APP", "must be 1 to 64 letters, digits, dots, dashes and underscores", c.ModalApp)
+	}
+	return errors.Join(errs...)
+}
+
+// apiURL is where GitHub's REST API is, without a trailing slash.
+func (c *Config) apiURL() *url.URL {
+	u := &url.URL{Scheme: "https", Host: "api.github.com"}
+	switch {
+	case c.GHESDomain != "":
+		u = &url.URL{Scheme: "https", Host: c.GHESDomain, Path: "/api/v3"}
+	case c.GitHubURL != nil:
+		u = c.GitHubURL
+	}
+	trimmed := *u
+	trimmed.Path = strings.TrimSuffix(trimmed.Path, "/")
+	return &trimmed
+}

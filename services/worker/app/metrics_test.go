@@ -1,0 +1,114 @@
+package app
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"modal-github-runner/services/worker/internal/fleet"
+	"modal-github-runner/services/worker/internal/forge"
+)
+
+// described finds the name and the labels in a description, which has no other way to show them.
+var described = regexp.MustCompile(`fqName: "([^"]+)".*variableLabels: \{([^}]*)\}`)
+
+// Operators build on these names: a change here breaks their dashboards and alerts.
+func TestMetricNamesAreAsPromised(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	m, err := newMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := forge.NewMetrics(registry); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fleet.NewMetrics(registry); err != nil {
+		t.Fatal(err)
+	}
+	m.Message("done")
+	m.Slots("outcomes", 32, 1)
+	m.Step("jit", time.Second)
+	m.Launched("default", "launched")
+	m.QueueToLaunch("default", time.Second)
+	m.QueueToStart("default", time.Second)
+	m.Buried()
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+
+	descriptions := make(chan *prometheus.Desc)
+	go func() { defer close(descriptions); registry.Describe(descriptions) }()
+	var got []string
+	for d := range descriptions {
+		parts := described.FindStringSubmatch(d.String())
+		if parts == nil {
+			t.Fatalf("what is this? %s", d)
+		}
+		got = append(got, strings.TrimSpace(parts[1]+" "+strings.ReplaceAll(parts[2], ",", " ")))
+	}
+	slices.Sort(got)
+	want := []string{
+		"worker_dead_letters_total",
+		"worker_github_rate_limit_remaining resource",
+		"worker_github_rate_limit_reset_timestamp_seconds resource",
+		"worker_github_requests_total endpoint code",
+		"worker_launches_total pool outcome",
+		"worker_messages_total verdict",
+		"worker_modal_requests_total method code",
+		"worker_queue_to_launch_seconds pool",
+		"worker_queue_to_start_seconds pool",
+		"worker_runner_release_timestamp_seconds version",
+		"worker_slots kind",
+		"worker_slots_in_use kind",
+		"worker_step_seconds step",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for name, value := range map[string]float64{
+		`worker_messages_total{verdict="done"}`: testutil.ToFloat64(m.messages), "worker_dead_letters_total": testutil.ToFloat64(m.deadLetters),
+		"worker_launches_total": testutil.ToFloat64(m.launches), "worker_slots_in_use": testutil.ToFloat64(m.slotsInUse),
+	} {
+		if value != 1 {
+			t.Errorf("%s is %v, want 1", name, value)
+		}
+	}
+}
+
+func TestWhereGitHubIs(t *testing.T) {
+	t.Parallel()
+	parse := func(text string) *url.URL {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	tests := []struct {
+		name string
+		cfg  Config
+		want string
+	}{
+		{"nothing is set", Config{}, "https://api.github.com"},
+		{"a server by its name", Config{GHESDomain: "host:8443"}, "https://host:8443/api/v3"},
+		{"a server by its URL", Config{GitHubURL: parse("https://host/api/v3")}, "https://host/api/v3"},
+		{"a slash at the end does not count", Config{GitHubURL: parse("https://host/api/v3/")}, "https://host/api/v3"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := tt.cfg.apiURL().String(); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,109 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	modal "github.com/modal-labs/modal-client/go"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	// baseImage has the release of Ubuntu that GitHub calls ubuntu-latest.
+	baseImage = "ubuntu:24.04"
+	// runnerHome is where the image keeps the runner.
+	runnerHome = "/opt/actions-runner"
+	// buildTimeout bounds a build; one from nothing takes minutes.
+	buildTimeout = 20 * time.Minute
+	// imageRetry is how soon jobs look again for an image that is being built.
+	imageRetry = 5 * time.Second
+	// firstRetry and lastRetry bound the pause after a build that failed.
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+	// rollEvery is how often the newest runner is looked for: GitHub refuses runners about a month after a newer one.
+	rollEvery = 24 * time.Hour
+)
+
+var errNoImage = errors.New("the image is not built yet")
+
+// Releases finds the release of the runner that images are to hold.
+type Releases func(context.Context) (run.RunnerRelease, error)
+
+// KeepImage builds the image at once and again whenever there is a newer runner, until ctx ends. Sandboxes start from
+// the last one that was built.
+func (f *Fleet) KeepImage(ctx context.Context, releases Releases) {
+	wait, reason := firstRetry, ""
+	for {
+		pause := rollEvery
+		if err := f.buildImage(ctx, releases); err != nil && ctx.Err() == nil {
+			if err.Error() != reason {
+				f.Log.LogAttrs(ctx, slog.LevelError, "image not built", slog.Any("err", err))
+			}
+			reason, pause, wait = err.Error(), wait, min(2*wait, lastRetry)
+		} else {
+			wait, reason = firstRetry, ""
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (f *Fleet) buildImage(ctx context.Context, releases Releases) error {
+	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
+	defer cancel()
+	release, err := releases(ctx)
+	if err != nil {
+		return err
+	}
+	f.Metrics.runner(release)
+	if last := f.image.Load(); last != nil && last.version == release.Version {
+		return nil
+	}
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	app, err := client.Apps.FromName(ctx, f.App, &modal.AppFromNameParams{CreateIfMissing: true})
+	if err != nil {
+		return fmt.Errorf("modal app %s: %w", f.App, err)
+	}
+	began := time.Now()
+	image := client.Images.FromRegistry(baseImage, nil)
+	for _, layer := range recipe(release) {
+		image = image.DockerfileCommands(layer, nil)
+	}
+	image, err = image.Build(ctx, app, nil)
+	if err != nil {
+		return fmt.Errorf("build image with runner %s: %w", release.Version, err)
+	}
+	f.image.Store(&built{app: app, image: image, version: release.Version})
+	f.Log.LogAttrs(ctx, slog.LevelInfo, "image built", slog.String("image_id", image.ImageID),
+		slog.String("runner_version", release.Version), slog.Duration("dur", time.Since(began)))
+	return nil
+}
+
+// recipe is the layers of the image above its base: what workflows expect of an Ubuntu runner, then the runner itself, so
+// that a new runner rebuilds the last layer only.
+func recipe(r run.RunnerRelease) [][]string {
+	return [][]string{
+		{
+			"ENV DEBIAN_FRONTEND=noninteractive",
+			"RUN apt-get update && apt-get install -y --no-install-recommends" +
+				" build-essential ca-certificates curl git jq nodejs openssh-client python3 sudo tar unzip xz-utils zip zstd" +
+				" && rm -rf /var/lib/apt/lists/*",
+		},
+		{
+			"ENV ACTIONS_RUNNER_HOME=" + runnerHome,
+			fmt.Sprintf("RUN mkdir -p %[1]s && cd %[1]s && curl -fsSL --retry 3 -o runner.tar.gz '%[2]s'"+
+				" && echo '%[3]s  runner.tar.gz' | sha256sum -c - && tar xzf runner.tar.gz && rm runner.tar.gz"+
+				" && ./bin/installdependencies.sh && rm -rf /var/lib/apt/lists/*", runnerHome, r.URL, r.SHA256),
+		},
+	}
+}

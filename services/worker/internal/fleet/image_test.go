@@ -1,0 +1,129 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// layersOfAnImage are its base, the tools, and the runner.
+const layersOfAnImage = 3
+
+func TestTheImageIsBuiltOnceHoweverManySandboxesStartFromIt(t *testing.T) {
+	r := newRig(t, nil)
+	_, err := r.create(t.Context(), 1)
+	if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !limited.Until.After(time.Now()) {
+		t.Errorf("before the image is built: %v, want a limit", err)
+	}
+	r.build(t, "2.330.0", 1)
+	var creating sync.WaitGroup
+	for n := range 50 {
+		creating.Go(func() {
+			if _, err := r.create(t.Context(), n+1); err != nil {
+				t.Errorf("create %d: %v", n, err)
+			}
+		})
+	}
+	creating.Wait()
+	r.see(func() {
+		if len(r.layers) != layersOfAnImage || len(r.creates) != 50 {
+			t.Errorf("%d layers built for %d sandboxes, want %d", len(r.layers), len(r.creates), layersOfAnImage)
+		}
+		if diff := cmp.Diff([]string{"staging/runners"}, r.apps); diff != "" {
+			t.Errorf("Apps: %s", diff)
+		}
+	})
+}
+
+func TestTheImageHoldsTheRunnerWhoseChecksumIsRight(t *testing.T) {
+	r := built(t, nil)
+	r.see(func() {
+		last := strings.Join(r.layers[len(r.layers)-1], "\n")
+		for _, want := range []string{
+			"'https://host.invalid/runner-2.330.0.tar.gz'", "echo '" + strings.Repeat("ab", 32) + "  runner.tar.gz' | sha256sum -c -",
+			"mkdir -p /opt/actions-runner", "./bin/installdependencies.sh",
+		} {
+			if !strings.Contains(last, want) {
+				t.Errorf("the last layer lacks %q: %s", want, last)
+			}
+		}
+		all := ""
+		for _, layer := range r.layers {
+			all += strings.Join(layer, "\n") + "\n"
+		}
+		for _, want := range []string{"FROM ubuntu:24.04", "ENV ACTIONS_RUNNER_HOME=/opt/actions-runner"} {
+			if !strings.Contains(all, want) {
+				t.Errorf("no layer has %q: %s", want, all)
+			}
+		}
+	})
+	if err := testutil.GatherAndCompare(r.registry, strings.NewReader(`
+# HELP worker_runner_release_timestamp_seconds When the runner version in use was published.
+# TYPE worker_runner_release_timestamp_seconds gauge
+worker_runner_release_timestamp_seconds{version="2.330.0"} 1.767323045e+09
+`), "worker_runner_release_timestamp_seconds"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestANewerRunnerMakesANewImageAndTheSameOneDoesNot(t *testing.T) {
+	r := built(t, nil)
+	asked := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		r.fleet.KeepImage(ctx, func(context.Context) (run.RunnerRelease, error) { close(asked); return release("2.330.0"), nil })
+	})
+	<-asked
+	cancel()
+	keeping.Wait()
+	r.see(func() {
+		if len(r.layers) != layersOfAnImage {
+			t.Errorf("%d layers after the same release, want %d", len(r.layers), layersOfAnImage)
+		}
+	})
+	r.build(t, "2.331.0", 2)
+	if _, err := r.create(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	r.see(func() {
+		if got := r.creates[0].GetDefinition().GetImageId(); len(r.layers) != 2*layersOfAnImage || got != "im-6" {
+			t.Fatalf("%d layers after a newer release, image %q", len(r.layers), got)
+		}
+		// Modal keeps a layer by its commands; those below name the one they stand on, which the fake numbers anew.
+		if diff := cmp.Diff(r.layers[1][1:], r.layers[4][1:]); diff != "" || cmp.Equal(r.layers[2][1:], r.layers[5][1:]) {
+			t.Errorf("a newer runner must change the last layer only: %s", diff)
+		}
+	})
+}
+
+func TestAnImageThatCannotBeBuiltIsTriedAgain(t *testing.T) {
+	r := newRig(t, nil)
+	r.failing("ImageGetOrCreate", 1, status.Error(codes.PermissionDenied, "not today"))
+	r.build(t, "2.330.0", 1)
+	if log := r.log.String(); strings.Count(log, "image not built") != 1 || !strings.Contains(log, "build image with runner 2.330.0") {
+		t.Errorf("the failure was not logged, once: %s", log)
+	}
+	if _, err := r.create(t.Context(), 1); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnAppThatCannotBeMadeIsTriedAgain(t *testing.T) {
+	r := newRig(t, nil)
+	r.failing("AppGetOrCreate", 1, status.Error(codes.PermissionDenied, "not today"))
+	r.build(t, "2.330.0", 1)
+	if log := r.log.String(); !strings.Contains(log, "modal app runners") {
+		t.Errorf("the failure was not logged: %s", log)
+	}
+}

@@ -1,0 +1,116 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	modal "github.com/modal-labs/modal-client/go"
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"google.golang.org/grpc"
+
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// listTimeout bounds a whole list, of however many pages.
+const listTimeout = time.Minute
+
+// Sandbox is a running sandbox as Modal lists it.
+type Sandbox struct {
+	ID string
+	// Name is the runner's, if Ours: the sandbox has a name that we give.
+	Name      run.Name
+	Ours      bool
+	CreatedAt time.Time
+	// Job, Repo ("owner/repo") and Pool are what its tags say; zero for a tag that it lacks.
+	Job        int64
+	Repo, Pool string
+}
+
+// List lists the running sandboxes of our App that carry our tag, with a GPU or without. The list is complete, or there
+// is an error; an App that Modal does not know is an error too, since it may be the wrong environment that was asked.
+func (f *Fleet) List(ctx context.Context) ([]Sandbox, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	var found []Sandbox
+	client, err := f.observed(func(reply any) {
+		if page, ok := reply.(*pb.SandboxListResponse); ok {
+			for _, info := range page.GetSandboxes() {
+				found = append(found, sandboxOf(info))
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	app, err := client.Apps.FromName(ctx, f.App, nil)
+	if err != nil {
+		return nil, fmt.Errorf("modal app %s: %w", f.App, classify(err, time.Now()))
+	}
+	// This call sees both of Modal's backends, whichever of them is the default: GPUs are on the older one.
+	handles, err := client.Sandboxes.ExperimentalList(ctx, &modal.SandboxExperimentalListParams{
+		AppID: app.AppID, Tags: map[string]string{tagManaged: managedBy},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("modal: %w", classify(err, time.Now()))
+	}
+	listed := 0
+	for _, err := range handles {
+		if err != nil {
+			return nil, fmt.Errorf("modal: %w", classify(err, time.Now()))
+		}
+		listed++
+	}
+	if listed != len(found) { // Another version of the SDK lists by another call.
+		return nil, fmt.Errorf("modal: the SDK lists %d sandboxes, but Modal's answers hold %d", listed, len(found))
+	}
+	return found, nil
+}
+
+// observed makes a client whose every answer saw is shown, while the call that it answers runs. The SDK's own results hide
+// much of what Modal says. The client has a connection of its own, so that long lists delay no launch; the caller closes
+// it. Calls on it are not to run at the same time.
+func (f *Fleet) observed(saw func(reply any)) (*modal.Client, error) {
+	noWait := time.Duration(0)
+	watch := func(
+		ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
+	) error {
+		err := invoker(ctx, method, req, reply, conn, opts...)
+		if err == nil {
+			saw(reply)
+		}
+		return err
+	}
+	client, err := modal.NewClientWithOptions(&modal.ClientParams{
+		TokenID: f.TokenID.Get().Reveal(), TokenSecret: f.TokenSecret.Get().Reveal(), Environment: f.Environment,
+		Logger: f.Log, MaxThrottleWait: &noWait,
+		GRPCUnaryInterceptors: []grpc.UnaryClientInterceptor{f.Metrics.intercept, watch},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("modal client: %w", err)
+	}
+	return client, nil
+}
+
+func sandboxOf(info *pb.SandboxInfo) Sandbox {
+	s := Sandbox{ID: info.GetId(), CreatedAt: time.UnixMicro(int64(info.GetCreatedAt() * float64(time.Second/time.Microsecond)))}
+	if job, attempt, ok := wire.ParseRunnerName(info.GetName()); ok {
+		s.Name, s.Ours = run.Name{Job: job, Attempt: attempt}, true
+	}
+	for _, tag := range info.GetTags() {
+		switch value := tag.GetTagValue(); tag.GetTagName() {
+		case tagJob:
+			if id, err := strconv.ParseInt(value, 10, 64); err == nil {
+				s.Job = id
+			}
+		case tagRepo:
+			s.Repo = value
+		case tagPool:
+			s.Pool = value
+		}
+	}
+	return s
+}

@@ -1,0 +1,294 @@
+package fleet_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/worker/internal/fleet"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	// canary stands for every secret: it must show up nowhere but in the one variable that it is for.
+	canary = "canary-jit-6d1f"
+	// patience bounds everything that a loaded machine may delay.
+	patience = 30 * time.Second
+)
+
+func TestMain(m *testing.M) {
+	// The developer's own ~/.modal.toml must not be read.
+	if err := os.Setenv("MODAL_CONFIG_PATH", os.DevNull); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fakeModal is the part of Modal's control plane that launches need.
+type fakeModal struct {
+	pb.UnimplementedModalClientServer
+
+	mu      sync.Mutex
+	tokens  []string // The token ids that made a call, each once.
+	apps    []string // The Apps asked for, with their environments.
+	layers  [][]string
+	creates []*pb.SandboxCreateV2Request
+	ended   []string
+	names   map[string]string // The running sandboxes' ids.
+
+	fail  func(method string) error // What a call answers instead, if not nil.
+	calls map[string]int
+}
+
+// enter counts a call and says how it fails.
+func (m *fakeModal) enter(ctx context.Context, method string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls[method]++
+	if id := metadata.ValueFromIncomingContext(ctx, "x-modal-token-id"); len(id) == 1 && !slices.Contains(m.tokens, id[0]) {
+		m.tokens = append(m.tokens, id[0])
+	}
+	if m.fail == nil {
+		return nil
+	}
+	return m.fail(method)
+}
+
+func (m *fakeModal) intercept(ctx context.Context, req any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if err := m.enter(ctx, call.FullMethod[strings.LastIndex(call.FullMethod, "/")+1:]); err != nil {
+		if errors.Is(err, errHang) {
+			<-ctx.Done()
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return next(ctx, req)
+}
+
+// errHang makes a call wait for its caller to give up.
+var errHang = errors.New("hang")
+
+func (m *fakeModal) AuthTokenGet(context.Context, *pb.AuthTokenGetRequest) (*pb.AuthTokenGetResponse, error) {
+	claims := fmt.Sprintf(`{"exp":%d}`, time.Now().Add(time.Hour).Unix())
+	return pb.AuthTokenGetResponse_builder{Token: "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".e30"}.Build(), nil
+}
+
+func (m *fakeModal) AppGetOrCreate(_ context.Context, req *pb.AppGetOrCreateRequest) (*pb.AppGetOrCreateResponse, error) {
+	if req.GetObjectCreationType() != pb.ObjectCreationType_OBJECT_CREATION_TYPE_CREATE_IF_MISSING {
+		return nil, status.Error(codes.NotFound, "no such app")
+	}
+	m.apps = append(m.apps, req.GetEnvironmentName()+"/"+req.GetAppName())
+	return pb.AppGetOrCreateResponse_builder{AppId: "ap-1"}.Build(), nil
+}
+
+func (m *fakeModal) EnvironmentGetOrCreate(context.Context, *pb.EnvironmentGetOrCreateRequest) (*pb.EnvironmentGetOrCreateResponse, error) {
+	settings := pb.EnvironmentSettings_builder{ImageBuilderVersion: "2025.06"}.Build()
+	return pb.EnvironmentGetOrCreateResponse_builder{
+		EnvironmentId: "en-1", Metadata: pb.EnvironmentMetadata_builder{Name: "main", Settings: settings}.Build(),
+	}.Build(), nil
+}
+
+func (m *fakeModal) ImageGetOrCreate(_ context.Context, req *pb.ImageGetOrCreateRequest) (*pb.ImageGetOrCreateResponse, error) {
+	m.layers = append(m.layers, req.GetImage().GetDockerfileCommands())
+	return pb.ImageGetOrCreateResponse_builder{
+		ImageId: fmt.Sprintf("im-%d", len(m.layers)),
+		Result:  pb.GenericResult_builder{Status: pb.GenericResult_GENERIC_STATUS_SUCCESS}.Build(),
+	}.Build(), nil
+}
+
+func (m *fakeModal) SandboxCreateV2(_ context.Context, req *pb.SandboxCreateV2Request) (*pb.SandboxCreateV2Response, error) {
+	name := req.GetDefinition().GetName()
+	if _, ok := m.names[name]; ok {
+		return nil, status.Error(codes.AlreadyExists, "a sandbox of this name runs")
+	}
+	m.creates = append(m.creates, req)
+	m.names[name] = fmt.Sprintf("sb-01ARZ3NDEKTSV4RRFFQ69G%04d", len(m.creates))
+	return pb.SandboxCreateV2Response_builder{SandboxId: m.names[name], TaskId: "ta-1"}.Build(), nil
+}
+
+func (m *fakeModal) SandboxGetFromNameV2(_ context.Context, req *pb.SandboxGetFromNameRequest) (*pb.SandboxGetFromNameResponse, error) {
+	if id, ok := m.names[req.GetSandboxName()]; ok && req.GetAppName() == "runners" {
+		return pb.SandboxGetFromNameResponse_builder{SandboxId: id}.Build(), nil
+	}
+	return nil, status.Error(codes.NotFound, "no sandbox of this name runs")
+}
+
+func (m *fakeModal) SandboxGetFromName(context.Context, *pb.SandboxGetFromNameRequest) (*pb.SandboxGetFromNameResponse, error) {
+	return nil, status.Error(codes.NotFound, "no sandbox of this name runs")
+}
+
+func (m *fakeModal) SandboxTerminateV2(_ context.Context, req *pb.SandboxTerminateRequest) (*pb.SandboxTerminateResponse, error) {
+	for name, id := range m.names {
+		if id == req.GetSandboxId() {
+			delete(m.names, name)
+		}
+	}
+	if strings.HasSuffix(req.GetSandboxId(), "unknown") {
+		return nil, status.Error(codes.NotFound, "no such sandbox")
+	}
+	m.ended = append(m.ended, req.GetSandboxId())
+	return &pb.SandboxTerminateResponse{}, nil
+}
+
+// failing makes the calls of a method fail, as often as said; -1 is always.
+func (m *fakeModal) failing(method string, times int, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = func(called string) error {
+		if called != method || times == 0 {
+			return nil
+		}
+		times--
+		return err
+	}
+}
+
+// see runs f while no call runs.
+func (m *fakeModal) see(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+// logged collects what is logged.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// rig is a Fleet on a fakeModal.
+type rig struct {
+	*fakeModal
+
+	fleet    *fleet.Fleet
+	log      *logged
+	registry *prometheus.Registry
+}
+
+func newRig(t *testing.T, change func(*fleet.Options)) *rig {
+	t.Helper()
+	r := &rig{fakeModal: &fakeModal{names: map[string]string{}, calls: map[string]int{}}, log: &logged{}, registry: prometheus.NewRegistry()}
+	lis, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.UnaryInterceptor(r.intercept))
+	pb.RegisterModalClientServer(server, r.fakeModal)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(lis) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	t.Setenv("MODAL_SERVER_URL", "http://"+lis.Addr().String())
+	metrics, err := fleet.NewMetrics(r.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := fleet.Options{
+		TokenID: config.StaticSecret("ak-1"), TokenSecret: config.StaticSecret("as-" + canary), Environment: "staging", App: "runners", Metrics: metrics,
+		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if change != nil {
+		change(&o)
+	}
+	r.fleet = fleet.New(o)
+	t.Cleanup(r.fleet.Close)
+	t.Cleanup(func() {
+		if strings.Contains(r.log.String(), canary) {
+			t.Errorf("a secret was logged: %s", r.log.String())
+		}
+	})
+	return r
+}
+
+// built is newRig with the image in place.
+func built(t *testing.T, change func(*fleet.Options)) *rig {
+	t.Helper()
+	r := newRig(t, change)
+	r.build(t, "2.330.0", 1)
+	return r
+}
+
+// build keeps the image of a release until so many images were asked to be kept in all.
+func (r *rig) build(t *testing.T, version string, images int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		r.fleet.KeepImage(ctx, func(context.Context) (run.RunnerRelease, error) { return release(version), nil })
+	})
+	defer keeping.Wait()
+	defer cancel()
+	eventually(t, fmt.Sprintf("image %d is built", images), func() bool {
+		return strings.Count(r.log.String(), "image built") >= images
+	})
+}
+
+func release(version string) run.RunnerRelease {
+	return run.RunnerRelease{
+		Version: version, URL: "https://host.invalid/runner-" + version + ".tar.gz", SHA256: strings.Repeat("ab", 32),
+		PublishedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
+}
+
+// eventually waits until what it was told comes true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func newRunner(attempt int) run.Runner {
+	return run.Runner{
+		Name: run.Name{Job: 289782451, Attempt: attempt}, State: run.Launching, Scope: "octo/repo",
+		Job: run.Job{ID: 289782451, Owner: "octo", Repo: "repo", Pool: "default", Labels: []string{"modal"}},
+	}
+}
+
+func (r *rig) create(ctx context.Context, attempt int) (string, error) {
+	return r.fleet.Create(ctx, newRunner(attempt), run.DefaultPool("default"), config.NewSecret(canary))
+}

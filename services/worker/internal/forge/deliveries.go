@@ -1,0 +1,217 @@
+package forge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/google/go-github/v66/github"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// errNoApp says that only an App can ask for its webhook's deliveries.
+var errNoApp = errors.New("GITHUB_APP_ID: must be set to read the deliveries of an App's webhook")
+
+// jobEvent is the name of the webhook event that tells of jobs.
+const jobEvent = "workflow_job"
+
+// Hook is a webhook at GitHub: a repository's; an organization's if Repo is empty; the App's if all is zero.
+type Hook struct {
+	Owner, Repo string
+	ID          int64
+}
+
+func (h Hook) String() string {
+	switch {
+	case h == Hook{}:
+		return "the App's hook"
+	case h.Repo == "":
+		return fmt.Sprintf("hook %d of %s", h.ID, h.Owner)
+	}
+	return fmt.Sprintf("hook %d of %s/%s", h.ID, h.Owner, h.Repo)
+}
+
+// Delivery is one attempt of GitHub's to send us an event.
+type Delivery struct {
+	// ID is the attempt's. GUID is the event's, which all attempts have in common; a webhook carries it.
+	ID   int64
+	GUID string
+	// Event and Action are those of the webhook, such as workflow_job and queued.
+	Event, Action string
+	// Status is GitHub's word for the outcome, for people.
+	Status string
+	// OK says that we answered with 2xx. It is told by the status code on our side: GitHub's own filter for failures goes
+	// by codes from 400, and an attempt that could not connect has none.
+	OK         bool
+	At         time.Time
+	Redelivery bool
+}
+
+// Deliveries lists the deliveries of a hook at or after since, newest first. The list is complete as far as GitHub
+// remembers, which is three days, or there is an error.
+func (f *Forge) Deliveries(ctx context.Context, hook Hook, since time.Time) ([]Delivery, error) {
+	var all []Delivery
+	opts := &github.ListCursorOptions{PerPage: pageSize}
+	for {
+		var found []*github.HookDelivery
+		err := f.callHook(ctx, hook, func(ctx context.Context, c *github.Client) error {
+			var resp *github.Response
+			var err error
+			switch {
+			case hook == Hook{}:
+				found, resp, err = c.Apps.ListHookDeliveries(ctx, opts)
+			case hook.Repo == "":
+				found, resp, err = c.Organizations.ListHookDeliveries(ctx, hook.Owner, hook.ID, opts)
+			default:
+				found, resp, err = c.Repositories.ListHookDeliveries(ctx, hook.Owner, hook.Repo, hook.ID, opts)
+			}
+			if err == nil {
+				opts.Cursor = resp.Cursor
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list deliveries of %s: %w", hook, err)
+		}
+		before := len(all)
+		for _, d := range found {
+			if at := d.GetDeliveredAt().Time; !at.Before(since) {
+				all = append(all, deliveryOf(d))
+			}
+		}
+		if opts.Cursor == "" || len(all) == before { // The last page, or one that is too old, as all after it are.
+			break
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Delivery) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.ID, a.ID))
+	})
+	return all, nil
+}
+
+// Redeliver has GitHub send the event of a delivery again. It returns once GitHub has accepted to do so; the outcome is a
+// new delivery with the same GUID.
+func (f *Forge) Redeliver(ctx context.Context, hook Hook, id int64) error {
+	err := f.callHook(ctx, hook, func(ctx context.Context, c *github.Client) error {
+		var err error
+		switch {
+		case hook == Hook{}:
+			_, _, err = c.Apps.RedeliverHookDelivery(ctx, id)
+		case hook.Repo == "":
+			_, _, err = c.Organizations.RedeliverHookDelivery(ctx, hook.Owner, hook.ID, id)
+		default:
+			_, _, err = c.Repositories.RedeliverHookDelivery(ctx, hook.Owner, hook.Repo, hook.ID, id)
+		}
+		if _, accepted := errors.AsType[*github.AcceptedError](err); accepted {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("redeliver %d of %s: %w", id, hook, err)
+	}
+	return nil
+}
+
+// Hooks lists the active webhooks of a repository, or of an organization if repo is empty, that send the events of jobs to
+// url. Those that send them to anybody else are not ours to deliver again.
+func (f *Forge) Hooks(ctx context.Context, owner, repo, url string) ([]Hook, error) {
+	var ours []Hook
+	opts := &github.ListOptions{Page: 1, PerPage: pageSize}
+	for opts.Page != 0 {
+		err := f.callHook(ctx, Hook{Owner: owner, Repo: repo}, func(ctx context.Context, c *github.Client) error {
+			list := func() ([]*github.Hook, *github.Response, error) {
+				return c.Repositories.ListHooks(ctx, owner, repo, opts)
+			}
+			if repo == "" {
+				list = func() ([]*github.Hook, *github.Response, error) {
+					return c.Organizations.ListHooks(ctx, owner, opts)
+				}
+			}
+			found, resp, err := list()
+			if err != nil {
+				return err
+			}
+			for _, h := range found {
+				wanted := slices.Contains(h.Events, jobEvent) || slices.Contains(h.Events, "*")
+				if wanted && h.GetActive() && h.GetConfig().GetURL() == url {
+					ours = append(ours, Hook{Owner: owner, Repo: repo, ID: h.GetID()})
+				}
+			}
+			opts.Page = resp.NextPage
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list hooks of %s: %w", owner, err)
+		}
+	}
+	return ours, nil
+}
+
+// callHook runs fn with the client that may see the hook: the App itself for its own, else an installation.
+func (f *Forge) callHook(ctx context.Context, hook Hook, fn func(context.Context, *github.Client) error) error {
+	switch {
+	case hook == Hook{}:
+		return f.callApp(ctx, fn)
+	case hook.Repo == "" && f.AppID != 0:
+		installation, err := f.orgInstallation(ctx, hook.Owner)
+		if err != nil {
+			return err
+		}
+		return f.call(ctx, run.Job{Owner: hook.Owner, Installation: installation}, fn)
+	}
+	return f.call(ctx, run.Job{Owner: hook.Owner, Repo: hook.Repo}, fn)
+}
+
+// callApp runs fn as the App itself, which no installation's token can.
+func (f *Forge) callApp(ctx context.Context, fn func(context.Context, *github.Client) error) error {
+	if f.AppID == 0 {
+		return errNoApp
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	app, err := f.appTransport()
+	if err != nil {
+		return err
+	}
+	if err := fn(ctx, f.newClient(app)); err != nil {
+		return fmt.Errorf("github: %w", classify(err, time.Now()))
+	}
+	return nil
+}
+
+// orgInstallation is the App's installation in an organization. GitHub is asked once.
+func (f *Forge) orgInstallation(ctx context.Context, org string) (int64, error) {
+	f.mu.Lock()
+	id, ok := f.installations[org]
+	f.mu.Unlock()
+	if ok {
+		return id, nil
+	}
+	err := f.callApp(ctx, func(ctx context.Context, c *github.Client) error {
+		found, _, err := c.Apps.FindOrganizationInstallation(ctx, org)
+		id = found.GetID()
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("find installation for %s: %w", org, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.installations[org] = id
+	return id, nil
+}
+
+func deliveryOf(d *github.HookDelivery) Delivery {
+	code := d.GetStatusCode()
+	return Delivery{
+		ID: d.GetID(), GUID: d.GetGUID(), Event: d.GetEvent(), Action: d.GetAction(), Status: d.GetStatus(),
+		OK: code >= http.StatusOK && code < http.StatusMultipleChoices,
+		At: d.GetDeliveredAt().Time, Redelivery: d.GetRedelivery(),
+	}
+}

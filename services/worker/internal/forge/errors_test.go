@@ -1,0 +1,131 @@
+package forge_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// limited returns how long the error asks to wait, or 0.
+func limited(err error) time.Duration {
+	if e, ok := errors.AsType[*run.LimitedError](err); ok {
+		return time.Until(e.Until)
+	}
+	return 0
+}
+
+// becomes is what an answer is taken for.
+type becomes struct {
+	exists, permanent bool
+	wait              time.Duration // about, if limited
+	says              string
+}
+
+func (b becomes) check(t *testing.T, err error) {
+	t.Helper()
+	wait := limited(err)
+	if err == nil || errors.Is(err, run.ErrExists) != b.exists || permanent(err) != b.permanent || !strings.Contains(err.Error(), b.says) ||
+		wait > b.wait || wait < b.wait-10*time.Second || (wait > 0) != (b.wait > 0) {
+		t.Errorf("got %T: %v (wait %v), want %+v", err, err, wait, b)
+	}
+	wantNoSecret(t, err)
+}
+
+type refusal struct {
+	name   string
+	status int
+	header map[string]string
+	body   string
+	becomes
+}
+
+func (r refusal) serve(w http.ResponseWriter, _ *http.Request) {
+	for name, value := range r.header {
+		w.Header().Set(name, value)
+	}
+	respond(w, r.status, r.body)
+}
+
+func TestWhatGitHubAnswersToARegistration(t *testing.T) {
+	const secondary = `{"message":"You have exceeded a secondary rate limit.","documentation_url":"https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`
+	in := func(d time.Duration) string { return fmt.Sprint(time.Now().Add(d).Unix()) }
+	tests := []refusal{
+		{"the primary limit", 403, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Limit": "5000", "X-RateLimit-Reset": in(10 * time.Minute)}, `{"message":"API rate limit exceeded"}`, becomes{wait: 10 * time.Minute}},
+		{"the primary limit, whose end has passed", 403, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": in(-time.Minute)}, `{"message":"API rate limit exceeded"}`, becomes{wait: time.Minute}},
+		{"a secondary limit", 403, map[string]string{"Retry-After": "300"}, secondary, becomes{wait: 5 * time.Minute}},
+		{"a secondary limit without a time", 403, nil, secondary, becomes{wait: time.Minute}},
+		{"a 403 with a time to wait for", 403, map[string]string{"Retry-After": "300"}, `{"message":"slow down"}`, becomes{wait: 5 * time.Minute}},
+		{"a 429 with a time to wait for", 429, map[string]string{"Retry-After": "300"}, `{"message":"slow down"}`, becomes{wait: 5 * time.Minute}},
+		{"a 429 without", 429, nil, `{"message":"slow down"}`, becomes{wait: time.Minute}},
+		{"a 429 with a time that is none", 429, map[string]string{"Retry-After": "soon"}, `{"message":"slow down"}`, becomes{wait: time.Minute}},
+		{"a 429 with a time that has passed", 429, map[string]string{"Retry-After": "-1"}, `{"message":"slow down"}`, becomes{wait: time.Minute}},
+		{"a name that is taken", 409, nil, `{"message":"Already exists"}`, becomes{exists: true}},
+		{"a permission that lacks", 403, nil, `{"message":"Resource not accessible by integration"}`, becomes{permanent: true, says: "administration write"}},
+		{"a repository that is not there", 404, nil, `{"message":"Not Found"}`, becomes{permanent: true, says: "RUNNER_GROUP_ID"}},
+		{"labels that GitHub refuses", 422, nil, `{"message":"Validation Failed"}`, becomes{permanent: true, says: "does not accept these labels"}},
+		{"a token that is refused", 401, nil, `{"message":"Bad credentials"}`, becomes{says: "401"}},
+		{"a request that GitHub can't read", 400, nil, `{"message":"Problems parsing JSON"}`, becomes{says: "400"}},
+		{"an error of GitHub's", 500, nil, `{"message":"Server Error"}`, becomes{says: "500"}},
+		{"a gateway that gives up", 502, nil, `<html>`, becomes{says: "502"}},
+		{"an outage", 503, nil, ``, becomes{says: "503"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newLaunchGitHub(t)
+			f := g.byToken(t)
+			g.script = tt.serve
+			_, _, err := f.Register(t.Context(), newRunner(1))
+			tt.check(t, err)
+		})
+	}
+}
+
+func TestWhatGitHubAnswersToTheRequestForAToken(t *testing.T) {
+	tests := []refusal{
+		{"a limit with a time to wait for", 429, map[string]string{"Retry-After": "300"}, `{"message":"slow down"}`, becomes{wait: 5 * time.Minute, says: "installation token"}},
+		{"a suspended App", 403, nil, `{"message":"This installation has been suspended"}`, becomes{permanent: true, says: "installation token"}},
+		{"an installation that is gone", 404, nil, `{"message":"Not Found"}`, becomes{permanent: true, says: "the App's installation does not exist"}},
+		{"a key that is refused", 401, nil, `{"message":"A JSON web token could not be decoded"}`, becomes{says: "401"}},
+		{"an error of GitHub's", 500, nil, `{"message":"Server Error"}`, becomes{says: "500"}},
+		{"an answer that can't be read", 201, nil, `{"token":"ghs_` + canary, becomes{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newLaunchGitHub(t)
+			f := g.byApp(t)
+			g.tokens = tt.serve
+			_, _, err := f.Register(t.Context(), newRunner(1))
+			tt.check(t, err)
+		})
+	}
+}
+
+func TestAConnectionThatBreaksMayBeTriedAgain(t *testing.T) {
+	g := newLaunchGitHub(t)
+	f := g.byToken(t)
+	g.script = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	_, _, err := f.Register(t.Context(), newRunner(1))
+	becomes{}.check(t, err)
+}
+
+func TestWhileALimitLastsGitHubIsLeftAlone(t *testing.T) {
+	g := newLaunchGitHub(t)
+	f := g.byToken(t)
+	g.script = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-RateLimit-Remaining", "0")
+		w.Header().Set("X-RateLimit-Reset", fmt.Sprint(time.Now().Add(10*time.Minute).Unix()))
+		respond(w, http.StatusForbidden, `{"message":"API rate limit exceeded"}`)
+	}
+	for n := range 3 {
+		_, _, err := f.Register(t.Context(), newRunner(n+1))
+		becomes{wait: 10 * time.Minute}.check(t, err)
+	}
+	if calls := g.sent(); len(calls) != 1 {
+		t.Errorf("%d requests, want 1", len(calls))
+	}
+}

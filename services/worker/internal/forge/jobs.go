@@ -1,0 +1,143 @@
+package forge
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/go-github/v66/github"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// Statuses of jobs and workflow runs that matter here. The set is GitHub's and open.
+const (
+	statusQueued     = "queued"
+	statusWaiting    = "waiting"
+	statusInProgress = "in_progress"
+)
+
+// JobStatus is what GitHub says of a job now.
+type JobStatus struct {
+	// Gone says that GitHub does not show us the job: it was deleted with its run, or its repository can't be seen any
+	// more. Nothing else is set then.
+	Gone bool
+	// Status is queued, waiting, in_progress, completed, requested, pending, or whatever GitHub adds.
+	Status string
+	// Conclusion is empty until the job is completed.
+	Conclusion string
+	// Runner has, or had, the job. Zero if it is not ours, or if no runner took the job.
+	Runner run.Name
+	// StartedAt is set by GitHub for jobs that no runner took, too. CompletedAt is zero until the job is completed.
+	CreatedAt, StartedAt, CompletedAt time.Time
+}
+
+// Status asks GitHub for a job.
+func (f *Forge) Status(ctx context.Context, j run.Job) (JobStatus, error) {
+	var job *github.WorkflowJob
+	err := f.call(ctx, j, func(ctx context.Context, c *github.Client) (err error) {
+		job, _, err = c.Actions.GetWorkflowJobByID(ctx, j.Owner, j.Repo, j.ID)
+		return unlessGone(err)
+	})
+	if err != nil {
+		return JobStatus{}, fmt.Errorf("get job %d: %w", j.ID, err)
+	}
+	if job == nil {
+		return JobStatus{Gone: true}, nil
+	}
+	return JobStatus{
+		Status: job.GetStatus(), Conclusion: job.GetConclusion(), Runner: nameOf(job.GetRunnerName()),
+		CreatedAt: job.GetCreatedAt().Time, StartedAt: job.GetStartedAt().Time, CompletedAt: job.GetCompletedAt().Time,
+	}, nil
+}
+
+// Queued lists the jobs of a repository that want a runner (queued) and those that are held for an approval (waiting),
+// whatever their labels: Pool is empty. Both lists are complete, or there is an error. A job that turns up later is
+// what its webhook is for.
+func (f *Forge) Queued(ctx context.Context, owner, repo string, installation int64) (queued, waiting []run.Job, err error) {
+	in := run.Job{Owner: owner, Repo: repo, Installation: installation}
+	read := map[int64]bool{}
+	// A run goes from queued to in progress. Read in that order, it can't hide from both lists.
+	for _, status := range []string{statusQueued, statusInProgress} {
+		workflows, err := f.workflowRuns(ctx, in, status)
+		if err != nil {
+			return nil, nil, fmt.Errorf("list %s runs of %s/%s: %w", status, owner, repo, err)
+		}
+		for _, w := range workflows {
+			if read[w.GetID()] {
+				continue
+			}
+			read[w.GetID()] = true
+			jobs, err := f.workflowJobs(ctx, in, w.GetID())
+			if err != nil {
+				return nil, nil, fmt.Errorf("list jobs of run %d: %w", w.GetID(), err)
+			}
+			for _, j := range jobs {
+				switch j.GetStatus() {
+				case statusQueued:
+					queued = append(queued, jobOf(in, w, j))
+				case statusWaiting:
+					waiting = append(waiting, jobOf(in, w, j))
+				}
+			}
+		}
+	}
+	return queued, waiting, nil
+}
+
+func (f *Forge) workflowRuns(ctx context.Context, in run.Job, status string) ([]*github.WorkflowRun, error) {
+	return readAll((*github.WorkflowRun).GetID, func(number int) (p page[*github.WorkflowRun], err error) {
+		opts := &github.ListWorkflowRunsOptions{
+			Status: status, ExcludePullRequests: true, ListOptions: github.ListOptions{Page: number, PerPage: pageSize},
+		}
+		err = f.call(ctx, in, func(ctx context.Context, c *github.Client) error {
+			runs, resp, err := c.Actions.ListRepositoryWorkflowRuns(ctx, in.Owner, in.Repo, opts)
+			if err != nil {
+				return err
+			}
+			p = page[*github.WorkflowRun]{items: runs.WorkflowRuns, total: runs.GetTotalCount(), next: resp.NextPage}
+			return nil
+		})
+		if err == nil && p.total > maxFiltered {
+			return p, fmt.Errorf("GitHub lists no more than %d of %d", maxFiltered, p.total)
+		}
+		return p, err
+	})
+}
+
+// workflowJobs lists the jobs of a run's newest attempt; none if the run is gone.
+func (f *Forge) workflowJobs(ctx context.Context, in run.Job, workflow int64) ([]*github.WorkflowJob, error) {
+	return readAll((*github.WorkflowJob).GetID, func(number int) (p page[*github.WorkflowJob], err error) {
+		opts := &github.ListWorkflowJobsOptions{ListOptions: github.ListOptions{Page: number, PerPage: pageSize}}
+		err = f.call(ctx, in, func(ctx context.Context, c *github.Client) error {
+			jobs, resp, err := c.Actions.ListWorkflowJobs(ctx, in.Owner, in.Repo, workflow, opts)
+			if err != nil {
+				return unlessGone(err)
+			}
+			p = page[*github.WorkflowJob]{items: jobs.Jobs, total: jobs.GetTotalCount(), next: resp.NextPage}
+			return nil
+		})
+		return p, err
+	})
+}
+
+// jobOf is what a webhook about the job would say of it.
+func jobOf(in run.Job, w *github.WorkflowRun, j *github.WorkflowJob) run.Job {
+	repo := w.GetRepository()
+	return run.Job{
+		ID: j.GetID(), RunID: w.GetID(), RunAttempt: int(j.GetRunAttempt()),
+		Owner: in.Owner, Repo: in.Repo, RepoID: repo.GetID(), Installation: in.Installation,
+		OrgOwned: repo.GetOwner().GetType() == "Organization", Private: repo.GetPrivate(), Fork: repo.GetFork(),
+		Labels: j.Labels, WorkflowName: j.GetWorkflowName(), Name: j.GetName(),
+		HeadBranch: j.GetHeadBranch(), HeadSHA: j.GetHeadSHA(), CreatedAt: j.GetCreatedAt().Time,
+	}
+}
+
+// unlessGone is err, or nil if it says that there is no such thing.
+func unlessGone(err error) error {
+	if isStatus(err, http.StatusNotFound) {
+		return nil
+	}
+	return err
+}

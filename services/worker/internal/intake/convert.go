@@ -1,0 +1,69 @@
+package intake
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	jobsv1 "modal-github-runner/proto/jobs/v1"
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// eventOf translates a message to what the rules know.
+func eventOf(ev *jobsv1.JobEvent) (run.Event, error) {
+	job := jobOf(ev)
+	var runner run.Name
+	if id, attempt, ok := wire.ParseRunnerName(ev.GetRunnerName()); ok {
+		runner = run.Name{Job: id, Attempt: attempt}
+	}
+	received := timeOf(ev.GetReceivedAt())
+	switch ev.GetAction() {
+	case jobsv1.Action_ACTION_QUEUED:
+		return run.Queued{Job: job, At: received}, nil
+	case jobsv1.Action_ACTION_WAITING:
+		return run.Held{Job: job, At: received}, nil
+	case jobsv1.Action_ACTION_IN_PROGRESS:
+		return run.Started{Job: job, Runner: runner, At: received}, nil
+	case jobsv1.Action_ACTION_COMPLETED:
+		return run.Finished{Job: job, Runner: runner, Conclusion: ev.GetConclusion()}, nil
+	case jobsv1.Action_ACTION_UNSPECIFIED:
+	}
+	return nil, fmt.Errorf("action: must be one of the known ones (got %v): %w", ev.GetAction(), wire.ErrMalformed)
+}
+
+func jobOf(ev *jobsv1.JobEvent) run.Job {
+	repo := ev.GetRepository()
+	return run.Job{
+		ID: ev.GetJobId(), RunID: ev.GetRunId(), RunAttempt: int(ev.GetRunAttempt()),
+		Owner: repo.GetOwner(), Repo: repo.GetName(), RepoID: repo.GetId(),
+		OrgOwned: repo.GetOwnedByOrganization(), Private: repo.GetPrivate(), Fork: repo.GetFork(),
+		Installation: ev.GetInstallationId(), Labels: ev.GetLabels(), Pool: ev.GetPool(),
+		WorkflowName: ev.GetWorkflowName(), Name: ev.GetJobName(), HeadBranch: ev.GetHeadBranch(), HeadSHA: ev.GetHeadSha(),
+		CreatedAt: timeOf(ev.GetCreatedAt()),
+	}
+}
+
+// messageOf is the queued event of j, received at at; jobOf of it is j.
+func messageOf(j run.Job, at time.Time) *jobsv1.JobEvent {
+	ev := &jobsv1.JobEvent{
+		Action: jobsv1.Action_ACTION_QUEUED, JobId: j.ID, RunId: j.RunID, RunAttempt: int32(j.RunAttempt), //nolint:gosec // came from an int32
+		Labels: j.Labels, Pool: j.Pool, InstallationId: j.Installation, ReceivedAt: timestamppb.New(at),
+		Repository: &jobsv1.Repository{
+			Id: j.RepoID, Owner: j.Owner, Name: j.Repo, Private: j.Private, Fork: j.Fork, OwnedByOrganization: j.OrgOwned,
+		},
+		WorkflowName: j.WorkflowName, JobName: j.Name, HeadBranch: j.HeadBranch, HeadSha: j.HeadSHA,
+	}
+	if !j.CreatedAt.IsZero() {
+		ev.CreatedAt = timestamppb.New(j.CreatedAt)
+	}
+	return ev
+}
+
+func timeOf(t *timestamppb.Timestamp) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.AsTime()
+}

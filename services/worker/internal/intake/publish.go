@@ -1,0 +1,94 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	jobsv1 "modal-github-runner/proto/jobs/v1"
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/obs"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// publishTimeout bounds one publish to the server, which answers within milliseconds when it is well.
+const publishTimeout = 5 * time.Second
+
+// Publisher stores messages on the queue.
+type Publisher struct{ js jetstream.JetStream }
+
+// NewPublisher makes a Publisher.
+func NewPublisher(js jetstream.JetStream) *Publisher { return &Publisher{js: js} }
+
+// Requeue has the job, queued at queuedAt, looked at again now. Asking twice with one revision is asking once.
+func (p *Publisher) Requeue(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error {
+	ev := messageOf(j, queuedAt)
+	subject, err := wire.Subject(ev)
+	if err != nil {
+		return fmt.Errorf("requeue job %d: %w", j.ID, err)
+	}
+	data, err := wire.Encode(ev)
+	if err != nil {
+		return err
+	}
+	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamJobs, jetstream.WithMsgID(wire.RetryMsgID(j.ID, revision)))
+}
+
+// Bury puts the job among the dead letters. Burying it twice leaves one.
+func (p *Publisher) Bury(ctx context.Context, j run.Job, reason string) error {
+	now := time.Now()
+	letter := &jobsv1.DeadLetter{Reason: reason, At: timestamppb.New(now), Event: messageOf(j, now)}
+	return p.bury(ctx, wire.DeadJobSubject(j.ID), letter)
+}
+
+// buryMessage puts what can't be decoded among the dead letters, without its contents.
+func (p *Publisher) buryMessage(ctx context.Context, letter *jobsv1.DeadLetter) error {
+	return p.bury(ctx, wire.DeadMessageSubject(letter.GetStreamSequence()), letter)
+}
+
+func (p *Publisher) bury(ctx context.Context, subject string, letter *jobsv1.DeadLetter) error {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(letter)
+	if err != nil {
+		return fmt.Errorf("encode dead letter: %w", err)
+	}
+	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamDead)
+}
+
+// later schedules a copy of the message's data for its own subject. It takes the place of an earlier copy that still
+// waits, of the same job and action.
+func (p *Publisher) later(ctx context.Context, ev *jobsv1.JobEvent, subject string, data []byte, at time.Time) error {
+	return p.store(ctx, newMsg(ctx, wire.LaterSubject(ev.GetAction(), ev.GetJobId()), data), wire.StreamJobs,
+		jetstream.WithScheduleAt(ceilSecond(at)), jetstream.WithScheduleTarget(subject))
+}
+
+// ceilSecond rounds up: the server's schedules know whole seconds only, and a copy that came early would come in vain.
+func ceilSecond(t time.Time) time.Time {
+	if whole := t.Truncate(time.Second); !whole.Equal(t) {
+		return whole.Add(time.Second)
+	}
+	return t
+}
+
+func newMsg(ctx context.Context, subject string, data []byte) *nats.Msg {
+	msg := nats.NewMsg(subject)
+	msg.Data = data
+	msg.Header.Set(wire.HeaderSchema, strconv.Itoa(wire.SchemaVersion))
+	obs.Inject(ctx, msg.Header)
+	return msg
+}
+
+// store returns once the server has msg on disk.
+func (p *Publisher) store(ctx context.Context, msg *nats.Msg, stream string, opts ...jetstream.PublishOpt) error {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if _, err := p.js.PublishMsg(ctx, msg, append(opts, jetstream.WithExpectStream(stream))...); err != nil {
+		return fmt.Errorf("publish to %s: %w", msg.Subject, err)
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	// recordTime is what is left of run.LaunchTimeout for recording the outcome once the last call has ended.
+	recordTime = 10 * time.Second
+	// maxCreates is how often a create call whose outcome is not known is made with one JIT configuration.
+	maxCreates = 2
+)
+
+// errStray says that a sandbox of the runner's name runs that can't be the one just registered.
+var errStray = errors.New("a sandbox of this name runs whose registration is gone")
+
+// errUnwanted says that nobody counts on the runner any more.
+var errUnwanted = errors.New("no job counts on it any more")
+
+// create makes the runner whose intent is on record, and records how that went.
+func (h *handling) create(ctx context.Context, r run.Runner) error {
+	h.step("intent", h.began)
+	act, cancel := context.WithDeadline(ctx, r.Until.Add(-recordTime))
+	made, adopted, err := h.make(act, r)
+	cancel()
+
+	// Whatever the outcome, it is recorded: also if the worker is being stopped.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
+	if err != nil {
+		return h.createFailed(ctx, r, err)
+	}
+	defer h.step("record", time.Now())
+	saved, err := h.decideRunner(ctx, r.Name, made)
+	if err != nil {
+		return err
+	}
+	outcome := "launched"
+	if adopted {
+		outcome = "adopted"
+	}
+	current, _, err := h.Ledger.LoadRun(ctx, r.Job.ID)
+	if err != nil {
+		return fmt.Errorf("load run %d: %w", r.Job.ID, err)
+	}
+	waited := time.Since(current.QueuedAt)
+	h.Observer.Launched(r.Job.Pool, outcome)
+	h.Observer.QueueToLaunch(r.Job.Pool, waited)
+	h.Log.LogAttrs(ctx, slog.LevelInfo, "runner launched", append(runnerAttrs(saved),
+		slog.String("outcome", outcome), slog.Duration("queued_for", waited))...)
+	h.again = saved.LaunchedAt.Add(h.pools[r.Job.Pool].CheckAfter())
+	return h.decide(ctx, r.Job.ID, run.Placed{})
+}
+
+// make registers the runner and starts its sandbox, or finds that this was done before.
+func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, adopted bool, err error) {
+	githubID, jit, err := h.register(ctx, r)
+	if errors.Is(err, run.ErrExists) {
+		var id string
+		if id, err = h.Fleet.Find(ctx, r.Name); err != nil {
+			return run.Created{}, false, fmt.Errorf("find sandbox: %w", err)
+		}
+		if id != "" {
+			return run.Created{SandboxID: id}, true, nil
+		}
+		githubID, jit, err = h.replace(ctx, r)
+	}
+	if err != nil {
+		return run.Created{}, false, fmt.Errorf("register runner: %w", err)
+	}
+	// The last look before money is spent: the job may have been cancelled, or taken by another runner.
+	known, err := h.decideRunner(ctx, r.Name, run.Registered{GitHubID: githubID})
+	if err != nil {
+		return run.Created{}, false, err
+	}
+	if known.State != run.Launching || known.For == 0 {
+		return run.Created{}, false, errUnwanted
+	}
+	id, err := h.start(ctx, known, jit)
+	if err != nil {
+		return run.Created{}, false, fmt.Errorf("create sandbox: %w", err)
+	}
+	return run.Created{GitHubID: githubID, SandboxID: id}, false, nil
+}
+
+func (h *handling) register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
+	defer h.step("jit", time.Now())
+	return h.Forge.Register(ctx, r)
+}
+
+// replace makes a new registration in place of one whose JIT configuration is lost.
+func (h *handling) replace(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
+	if err := h.Forge.Deregister(ctx, r); err != nil {
+		return 0, config.Secret{}, err
+	}
+	return h.register(ctx, r)
+}
+
+// start creates the sandbox. A create call whose answer got lost is made again with the same JIT configuration: if the
+// name then exists, it is the sandbox that the lost answer was about.
+func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (string, error) {
+	defer h.step("create", time.Now())
+	for n := 1; ; n++ {
+		id, err := h.Fleet.Create(ctx, r, h.pools[r.Job.Pool], jit)
+		switch {
+		case err == nil:
+			return id, nil
+		case errors.Is(err, run.ErrExists) && n == 1:
+			return "", errStray
+		case errors.Is(err, run.ErrExists):
+			id, err := h.Fleet.Find(ctx, r.Name)
+			if err == nil && id == "" {
+				err = errors.New("it ended at once")
+			}
+			return id, err
+		case n == maxCreates || certain(err) || ctx.Err() != nil:
+			return "", err
+		}
+	}
+}
+
+// certain reports whether err says for sure that nothing was created.
+func certain(err error) bool {
+	_, limited := errors.AsType[*run.LimitedError](err)
+	_, permanent := errors.AsType[*run.PermanentError](err)
+	return limited || permanent
+}
+
+// createFailed records why there is no runner, and when to try again.
+func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) error {
+	limited, isLimited := errors.AsType[*run.LimitedError](cause)
+	_, isPermanent := errors.AsType[*run.PermanentError](cause)
+	h.Observer.Launched(r.Job.Pool, outcomeOf(cause))
+	h.Log.LogAttrs(ctx, slog.LevelWarn, "runner not launched", append(runnerAttrs(r),
+		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
+	failed := run.Failed{Reason: cause.Error(), Limited: isLimited, Permanent: isPermanent}
+	switch {
+	case isPermanent: // The job first: what made the launch impossible may make tidying up after it impossible too.
+		if err := h.decide(ctx, r.Job.ID, failed); err != nil {
+			return err
+		}
+		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
+		return err
+	case errors.Is(cause, errStray) || errors.Is(cause, errUnwanted): // The name is used up; who still waits gets the next.
+		if _, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()}); err != nil {
+			return err
+		}
+		return h.lose(ctx, run.Lose{Job: r.For, Runner: r.Name})
+	}
+	if _, err := h.decideRunner(ctx, r.Name, run.GivenUp{Reason: cause.Error()}); err != nil {
+		return err
+	}
+	if err := h.decide(ctx, r.Job.ID, failed); err != nil {
+		return err
+	}
+	current, _, err := h.Ledger.LoadRun(ctx, r.Job.ID)
+	if err != nil {
+		return fmt.Errorf("load run %d: %w", r.Job.ID, err)
+	}
+	h.again = time.Now().Add(h.backoff(current.Failures))
+	if isLimited && limited.Until.After(h.again) {
+		h.again = limited.Until
+	}
+	return nil
+}
+
+// outcomeOf is the value of the outcome label.
+func outcomeOf(err error) string {
+	switch _, limited := errors.AsType[*run.LimitedError](err); {
+	case limited:
+		return "rate_limited"
+	case errors.Is(err, errUnwanted):
+		return "unwanted"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	}
+	if _, permanent := errors.AsType[*run.PermanentError](err); permanent {
+		return "invalid"
+	}
+	return "error"
+}
+
+func (h *handling) step(name string, since time.Time) { h.Observer.Step(name, time.Since(since)) }

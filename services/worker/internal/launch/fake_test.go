@@ -1,0 +1,261 @@
+package launch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// errCrashed is what every call of a worker returns once it is dead: nothing that it does has an effect any more.
+var errCrashed = errors.New("the worker is dead")
+
+// fuse kills a worker at one of its calls, before or after the call has taken effect. The nil fuse never blows.
+type fuse struct {
+	mu    sync.Mutex
+	left  int
+	after bool
+	blown bool
+}
+
+// call runs do unless the worker is dead. It reports whether the worker may have the answer.
+func (f *fuse) call(do func()) bool {
+	if f == nil {
+		do()
+		return true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.blown {
+		return false
+	}
+	f.left--
+	f.blown = f.left < 0
+	if !f.blown || f.after {
+		do()
+	}
+	return !f.blown
+}
+
+// sandbox is one of Modal's. Its runner can take a job only if its registration is still there.
+type sandbox struct {
+	id, jit string
+	name    run.Name
+	running bool
+}
+
+// message is on the queue, to be delivered at at.
+type message struct {
+	job int64
+	ev  run.Event
+	at  time.Time
+	// copied is set on a scheduled copy, of which the queue keeps the last of each job and kind.
+	copied bool
+}
+
+// world is GitHub, Modal and NATS as the launcher sees them, kept in memory.
+type world struct {
+	mu            sync.Mutex
+	runs          map[int64]versioned[run.Run]
+	runners       map[run.Name]versioned[run.Runner]
+	registrations map[run.Name]string // the JIT configuration of each
+	sandboxes     []*sandbox
+	queue         []message
+	buried        map[int64]string
+	serial        int
+	registerErr   func(run.Runner) error // what Register answers instead, if not nil
+	createErr     func(run.Runner) (effect bool, err error)
+	violations    []string
+	// lag is how long the next call takes, so that workers overtake each other. Nil means no time.
+	lag func() time.Duration
+}
+
+type versioned[T any] struct {
+	record   T
+	revision uint64
+}
+
+func newWorld() *world {
+	return &world{
+		runs: map[int64]versioned[run.Run]{}, runners: map[run.Name]versioned[run.Runner]{},
+		registrations: map[run.Name]string{}, buried: map[int64]string{},
+	}
+}
+
+// worker is the world as one worker sees it, for as long as it lives.
+type worker struct {
+	*world
+
+	fuse *fuse
+}
+
+func (w worker) do(f func()) error {
+	if w.lag != nil {
+		time.Sleep(w.lag())
+	}
+	if !w.fuse.call(func() { w.mu.Lock(); defer w.mu.Unlock(); f() }) {
+		return errCrashed
+	}
+	return nil
+}
+
+func (w worker) LoadRun(_ context.Context, job int64) (r run.Run, revision uint64, err error) {
+	err = w.do(func() { v := w.runs[job]; r, revision = v.record, v.revision })
+	return r, revision, err
+}
+
+func (w worker) LoadRunner(_ context.Context, name run.Name) (r run.Runner, revision uint64, err error) {
+	err = w.do(func() { v := w.runners[name]; r, revision = v.record, v.revision })
+	return r, revision, err
+}
+
+func (w worker) SaveRun(_ context.Context, r run.Run, revision uint64) (next uint64, err error) {
+	crash := w.do(func() { next, err = save(w.world, w.runs, r.Job.ID, r, revision) })
+	return next, errors.Join(crash, err)
+}
+
+func (w worker) SaveRunner(_ context.Context, r run.Runner, revision uint64) (next uint64, err error) {
+	crash := w.do(func() { next, err = save(w.world, w.runners, r.Name, r, revision) })
+	return next, errors.Join(crash, err)
+}
+
+func save[K comparable, T any](w *world, records map[K]versioned[T], key K, record T, revision uint64) (uint64, error) {
+	if records[key].revision != revision {
+		return 0, run.ErrConflict
+	}
+	w.serial++
+	records[key] = versioned[T]{record, uint64(w.serial)}
+	return uint64(w.serial), nil
+}
+
+func (worker) Scope(j run.Job) string { return j.Owner + "/" + j.Repo }
+
+func (w worker) Register(_ context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
+	crash := w.do(func() {
+		if w.registerErr != nil {
+			if err = w.registerErr(r); err != nil {
+				return
+			}
+		}
+		if _, ok := w.registrations[r.Name]; ok {
+			err = run.ErrExists
+			return
+		}
+		w.serial++
+		w.registrations[r.Name] = fmt.Sprintf("jit-%d", w.serial)
+		id, jit = int64(w.serial), config.NewSecret(w.registrations[r.Name])
+	})
+	return id, jit, errors.Join(crash, err)
+}
+
+func (w worker) Deregister(_ context.Context, r run.Runner) error {
+	return w.do(func() { delete(w.registrations, r.Name) })
+}
+
+func (w worker) Create(_ context.Context, r run.Runner, _ run.Pool, jit config.Secret) (id string, err error) {
+	crash := w.do(func() {
+		if w.find(r.Name) != nil {
+			err = run.ErrExists
+			return
+		}
+		effect := true
+		if w.createErr != nil {
+			effect, err = w.createErr(r)
+		}
+		if !effect {
+			return
+		}
+		if other := w.live(r.Name.Job); other != nil {
+			w.violations = append(w.violations, fmt.Sprintf("%v was created while %v lives for the same job", r.Name, other.name))
+		}
+		w.serial++
+		w.sandboxes = append(w.sandboxes, &sandbox{id: fmt.Sprintf("sb-%d", w.serial), name: r.Name, jit: jit.Reveal(), running: true})
+		id = fmt.Sprintf("sb-%d", w.serial)
+	})
+	return id, errors.Join(crash, err)
+}
+
+func (w worker) Find(_ context.Context, name run.Name) (id string, err error) {
+	err = w.do(func() {
+		if s := w.find(name); s != nil {
+			id = s.id
+		}
+	})
+	return id, err
+}
+
+func (w worker) Terminate(_ context.Context, id string) error {
+	return w.do(func() {
+		for _, s := range w.sandboxes {
+			if s.id == id {
+				s.running = false
+			}
+		}
+	})
+}
+
+func (w worker) Requeue(_ context.Context, j run.Job, queuedAt time.Time, _ uint64) error {
+	return w.do(func() {
+		w.queue = append(w.queue, message{job: j.ID, ev: run.Queued{Job: j, At: queuedAt}, at: time.Now()})
+	})
+}
+
+func (w worker) Bury(_ context.Context, j run.Job, reason string) error {
+	return w.do(func() { w.buried[j.ID] = reason })
+}
+
+// find returns the running sandbox of that name. The caller holds mu.
+func (w *world) find(name run.Name) *sandbox {
+	for _, s := range w.sandboxes {
+		if s.running && s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// live returns a running sandbox launched for the job whose runner can still take a job. The caller holds mu.
+func (w *world) live(job int64) *sandbox {
+	for _, s := range w.sandboxes {
+		if s.running && s.name.Job == job && w.registrations[s.name] == s.jit {
+			return s
+		}
+	}
+	return nil
+}
+
+// online lists the runners that GitHub could give j to. The caller holds mu.
+func (w *world) online(j run.Job) []*sandbox {
+	var out []*sandbox
+	for _, s := range w.sandboxes {
+		if s.running && w.registrations[s.name] == s.jit && covers(w.runners[s.name].record.Job.Labels, j.Labels) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// covers is GitHub's rule, written anew.
+func covers(have, want []string) bool {
+	for _, l := range want {
+		if !slices.ContainsFunc(have, func(h string) bool { return strings.EqualFold(h, l) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// discard is an observer that nobody asks.
+type discard struct{}
+
+func (discard) Launched(string, string)             {}
+func (discard) QueueToLaunch(string, time.Duration) {}
+func (discard) QueueToStart(string, time.Duration)  {}
+func (discard) Step(string, time.Duration)          {}
+func (discard) Buried()                             {}

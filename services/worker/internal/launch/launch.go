@@ -1,0 +1,237 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// maxConflicts is how often a step is decided anew because somebody else changed its record in between. A record has
+// few writers, and each of them writes a few times, so that more means that something is wrong.
+const maxConflicts = 8
+
+// Options is what a Launcher works with. All of it is required.
+type Options struct {
+	Ledger   Ledger
+	Forge    Forge
+	Fleet    Fleet
+	Queue    Queue
+	Observer Observer
+	Pools    []run.Pool
+	// Admit returns nil if the job's repository may use our runners, else why not.
+	Admit func(run.Job) error
+	Log   *slog.Logger
+	// Rand gives the jitter of retries.
+	Rand *rand.Rand
+}
+
+// Launcher handles what happened to jobs. It is safe for concurrent use, and keeps nothing between two calls.
+type Launcher struct {
+	Options
+
+	pools map[string]run.Pool
+	rndMu sync.Mutex
+}
+
+// New makes a Launcher.
+func New(o Options) *Launcher {
+	l := &Launcher{Options: o, pools: map[string]run.Pool{}}
+	for _, p := range o.Pools {
+		l.pools[p.Name] = p
+	}
+	return l
+}
+
+// Handle does all that follows from what happened to the job. Called again with the same event, it ends what an earlier
+// call has left undone. The zero time means that nothing more is to be done; another, that the event is to be handled
+// again then. After an error it is to be handled again soon.
+func (l *Launcher) Handle(ctx context.Context, job int64, ev run.Event) (again time.Time, err error) {
+	h := handling{Launcher: l, began: time.Now()}
+	if err := h.decide(ctx, job, ev); err != nil {
+		return time.Time{}, err
+	}
+	return h.again, nil
+}
+
+// handling is the handling of one event.
+type handling struct {
+	*Launcher
+
+	began time.Time
+	again time.Time
+}
+
+// decide takes one step of the job's record and does what follows.
+func (h *handling) decide(ctx context.Context, job int64, ev run.Event) error {
+	for range maxConflicts {
+		before, revision, err := h.Ledger.LoadRun(ctx, job)
+		if err != nil {
+			return fmt.Errorf("load run %d: %w", job, err)
+		}
+		after, effects := run.Decide(before, ev, time.Now())
+		if !reflect.DeepEqual(before, after) {
+			revision, err = h.Ledger.SaveRun(ctx, after, revision)
+			if errors.Is(err, run.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("save run %d: %w", job, err)
+			}
+			h.observe(ctx, before, after)
+		}
+		return h.apply(ctx, effects, revision)
+	}
+	return fmt.Errorf("run %d: %w, %d times", job, run.ErrConflict, maxConflicts)
+}
+
+// decideRunner takes one step of the runner's record, does what follows, and returns the record.
+func (h *handling) decideRunner(ctx context.Context, name run.Name, ev run.RunnerEvent) (run.Runner, error) {
+	for range maxConflicts {
+		before, revision, err := h.Ledger.LoadRunner(ctx, name)
+		if err != nil {
+			return run.Runner{}, fmt.Errorf("load runner %v: %w", name, err)
+		}
+		after, effects := run.DecideRunner(before, ev, time.Now())
+		if !reflect.DeepEqual(before, after) {
+			if _, err = h.Ledger.SaveRunner(ctx, after, revision); errors.Is(err, run.ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return run.Runner{}, fmt.Errorf("save runner %v: %w", name, err)
+			}
+		}
+		return after, h.apply(ctx, effects, 0)
+	}
+	return run.Runner{}, fmt.Errorf("runner %v: %w, %d times", name, run.ErrConflict, maxConflicts)
+}
+
+// apply does effects in their order. The first error ends it: the event comes again, and with it all of them.
+func (h *handling) apply(ctx context.Context, effects []run.Effect, revision uint64) error {
+	for _, e := range effects {
+		if err := h.applyOne(ctx, e, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) (err error) {
+	switch e := e.(type) {
+	case run.Launch:
+		return h.want(ctx, e)
+	case run.Take:
+		_, err = h.decideRunner(ctx, e.Runner, run.Taken{Name: e.Runner, By: e.By, Spare: e.Spare})
+	case run.Lose:
+		return h.lose(ctx, e)
+	case run.Count:
+		_, err = h.decideRunner(ctx, e.Runner, run.Counted{For: e.For, From: e.From})
+	case run.Release:
+		_, err = h.decideRunner(ctx, e.Runner, run.Released{From: e.From})
+	case run.Retire:
+		_, err = h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed"})
+	case run.Requeue:
+		return h.Queue.Requeue(ctx, e.Job, e.QueuedAt, revision)
+	case run.Later:
+		h.again = e.At
+	case run.Bury:
+		return h.bury(ctx, e)
+	case run.Create:
+		return h.create(ctx, e.Runner)
+	case run.Inspect:
+		return h.inspect(ctx, e.Runner)
+	case run.End:
+		return h.end(ctx, e.Runner)
+	}
+	return err
+}
+
+// want sees to it that a runner lives that the job can count on.
+func (h *handling) want(ctx context.Context, e run.Launch) error {
+	if err := h.Admit(e.Job); err != nil {
+		return h.refuse(ctx, e.Job, fmt.Sprintf("ALLOWED_REPOS: %v (got %q)", err, e.Job.Owner+"/"+e.Job.Repo))
+	}
+	pool, ok := h.pools[e.Job.Pool]
+	if !ok {
+		return h.refuse(ctx, e.Job, fmt.Sprintf("pool: must be a configured one (got %q)", e.Job.Pool))
+	}
+	_, err := h.decideRunner(ctx, e.Runner, run.Wanted{
+		Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job), CheckAfter: pool.CheckAfter(),
+	})
+	return err
+}
+
+func (h *handling) refuse(ctx context.Context, j run.Job, reason string) error {
+	return h.decide(ctx, j.ID, run.Failed{Permanent: true, Reason: reason})
+}
+
+// lose tells a job that its runner will not serve it, and what may serve it instead.
+func (h *handling) lose(ctx context.Context, e run.Lose) error {
+	var spare run.Runner
+	if !e.Spare.IsZero() {
+		var err error
+		if spare, _, err = h.Ledger.LoadRunner(ctx, e.Spare); err != nil {
+			return fmt.Errorf("load runner %v: %w", e.Spare, err)
+		}
+	}
+	return h.decide(ctx, e.Job, run.Lost{Runner: e.Runner, Spare: spare, From: e.From})
+}
+
+func (h *handling) bury(ctx context.Context, e run.Bury) error {
+	if err := h.Queue.Bury(ctx, e.Job, e.Reason); err != nil {
+		return fmt.Errorf("bury job %d: %w", e.Job.ID, err)
+	}
+	h.Observer.Buried()
+	h.Log.LogAttrs(ctx, slog.LevelError, "job given up", append(jobAttrs(e.Job), slog.String("reason", e.Reason))...)
+	return nil
+}
+
+// inspect looks whether a runner that should have taken a job by now still lives.
+func (h *handling) inspect(ctx context.Context, r run.Runner) error {
+	id, err := h.Fleet.Find(ctx, r.Name)
+	if err != nil {
+		return fmt.Errorf("find sandbox: %w", err)
+	}
+	if id != "" {
+		h.again = time.Now().Add(time.Minute)
+		return nil
+	}
+	_, err = h.decideRunner(ctx, r.Name, run.Gone{Reason: "its sandbox ended before it took a job"})
+	if err != nil || r.For == 0 {
+		return err
+	}
+	return h.lose(ctx, run.Lose{Job: r.For, Runner: r.Name})
+}
+
+// end removes what is left of a runner.
+func (h *handling) end(ctx context.Context, r run.Runner) error {
+	id := r.SandboxID
+	if id == "" {
+		var err error
+		if id, err = h.Fleet.Find(ctx, r.Name); err != nil {
+			return fmt.Errorf("find sandbox: %w", err)
+		}
+	}
+	if id != "" {
+		if err := h.Fleet.Terminate(ctx, id); err != nil {
+			return fmt.Errorf("terminate sandbox: %w", err)
+		}
+	}
+	if err := h.Forge.Deregister(ctx, r); err != nil {
+		return fmt.Errorf("deregister runner: %w", err)
+	}
+	return nil
+}
+
+// backoff draws how long to wait after so many failures in a row.
+func (l *Launcher) backoff(failures int) time.Duration {
+	l.rndMu.Lock()
+	defer l.rndMu.Unlock()
+	return run.Backoff(failures, l.Rand.Float64())
+}

@@ -1,0 +1,64 @@
+package launch
+
+import (
+	"context"
+	"time"
+
+	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// Ledger keeps the records. A record that does not exist loads as zero with revision 0; saving with revision 0 creates
+// it. Save returns run.ErrConflict if the record is no longer at the given revision, and nothing is written.
+type Ledger interface {
+	LoadRun(ctx context.Context, job int64) (run.Run, uint64, error)
+	SaveRun(ctx context.Context, r run.Run, revision uint64) (uint64, error)
+	LoadRunner(ctx context.Context, name run.Name) (run.Runner, uint64, error)
+	SaveRunner(ctx context.Context, r run.Runner, revision uint64) (uint64, error)
+}
+
+// Forge registers runners at GitHub.
+type Forge interface {
+	// Scope is where the runner of a job is registered; see run.Runner.
+	Scope(j run.Job) string
+	// Register makes a registration under the runner's name. jit lets exactly one runner be this registration; it goes to
+	// Fleet.Create and nowhere else. Register returns run.ErrExists if there is a registration of that name; after any
+	// other error there may be one.
+	Register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error)
+	// Deregister removes the registration of the runner's name. Nil if there is none.
+	Deregister(ctx context.Context, r run.Runner) error
+}
+
+// Fleet runs sandboxes at Modal.
+type Fleet interface {
+	// Create starts the sandbox of the runner, under the runner's name. It returns run.ErrExists if one of that name
+	// runs; after any other error there may be one.
+	Create(ctx context.Context, r run.Runner, p run.Pool, jit config.Secret) (id string, err error)
+	// Find returns the id of the running sandbox of that name, or "" if none runs.
+	Find(ctx context.Context, name run.Name) (id string, err error)
+	// Terminate ends a sandbox. Nil if it has ended.
+	Terminate(ctx context.Context, id string) error
+}
+
+// Queue publishes what is to be handled by whichever worker is free. Each call returns once the server has stored it.
+type Queue interface {
+	// Requeue has the job, queued at queuedAt, looked at again now. The revision is that of the record which asks for it;
+	// asking twice with one revision is asking once.
+	Requeue(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error
+	// Bury puts the job among the dead letters. Burying it twice leaves one.
+	Bury(ctx context.Context, j run.Job, reason string) error
+}
+
+// Observer is told what happened, for metrics. It must not block.
+type Observer interface {
+	// Launched is told how each launch ended: launched, adopted, rate_limited, invalid, timeout or error.
+	Launched(pool, outcome string)
+	// QueueToLaunch is the time from the webhook to the sandbox.
+	QueueToLaunch(pool string, d time.Duration)
+	// QueueToStart is the time from the webhook to the runner's taking the job.
+	QueueToStart(pool string, d time.Duration)
+	// Step is the time that one step of a launch took: intent, jit, create or record.
+	Step(step string, d time.Duration)
+	// Buried is told of each dead letter.
+	Buried()
+}

@@ -1,0 +1,304 @@
+package run
+
+import (
+	"fmt"
+	"time"
+)
+
+const (
+	// Grace is how long a runner may tidy up after GitHub has completed its job before its sandbox is ended. The
+	// runner reports to GitHub before it exits; it is given the 30 s that it itself grants its worker on SIGTERM.
+	Grace = 30 * time.Second
+	// GiveUpAfter is how long GitHub keeps a job queued before it cancels it. A launch after that helps nobody.
+	GiveUpAfter = 24 * time.Hour
+	// MaxAttempts bounds the runners that are launched for one job and never take a job. Each costs a sandbox's start.
+	MaxAttempts = 10
+)
+
+// Event is what happened to a Run.
+type Event interface{ runEvent() }
+
+type (
+	// Queued says that GitHub queued the job. A copy of it comes whenever a Run is to be looked at again.
+	Queued struct {
+		Job Job
+		At  time.Time
+	}
+	// Held says that GitHub holds the job until an approval.
+	Held struct {
+		Job Job
+		At  time.Time
+	}
+	// Started says that a runner took the job. Runner is zero if it is not ours.
+	Started struct {
+		Job    Job
+		Runner Name
+		At     time.Time
+	}
+	// Finished says that GitHub completed the job. Runner is zero if it is not ours, or if no runner had taken it.
+	Finished struct {
+		Job        Job
+		Runner     Name
+		Conclusion string
+	}
+	// Lost says that Runner will not serve the job: it took another, or it has ended. Spare is what may serve it
+	// instead; From is the job that Spare was counted for.
+	Lost struct {
+		Runner Name
+		Spare  Runner
+		From   int64
+	}
+	// Failed says that a launch failed, for Reason. Permanent means that another try can't help; Limited, that room or
+	// budget was lacking, which is no failure of the launch.
+	Failed struct {
+		Reason    string
+		Permanent bool
+		Limited   bool
+	}
+	// Placed says that a launch succeeded: the sandbox of the runner that the job counts on exists.
+	Placed struct{}
+)
+
+func (Queued) runEvent()   {}
+func (Held) runEvent()     {}
+func (Started) runEvent()  {}
+func (Finished) runEvent() {}
+func (Lost) runEvent()     {}
+func (Failed) runEvent()   {}
+func (Placed) runEvent()   {}
+
+// Effect is what is to be done once the record that asks for it is saved. Each can be done twice.
+type Effect interface{ effect() }
+
+type (
+	// Launch asks that Runner lives, for Job.
+	Launch struct {
+		Runner Name
+		Job    Job
+	}
+	// Take asks that Runner is recorded as busy with the job By. Spare is what By had counted on.
+	Take struct {
+		Runner Name
+		By     int64
+		Spare  Name
+	}
+	// Lose asks that Job is told that it lost Runner. Spare, counted for From, is offered in its place.
+	Lose struct {
+		Job           int64
+		Runner, Spare Name
+		From          int64
+	}
+	// Count asks that Runner, counted for From so far, counts for For.
+	Count struct {
+		Runner    Name
+		For, From int64
+	}
+	// Release asks that Runner counts for From no longer.
+	Release struct {
+		Runner Name
+		From   int64
+	}
+	// Retire asks that whatever is left of Runner ends: its job is over.
+	Retire struct{ Runner Name }
+	// Requeue asks that Job, queued at QueuedAt, is looked at again now.
+	Requeue struct {
+		Job      Job
+		QueuedAt time.Time
+	}
+	// Later asks that the event at hand comes again at At.
+	Later struct{ At time.Time }
+	// Bury asks that Job is put among the dead letters, for Reason.
+	Bury struct {
+		Job    Job
+		Reason string
+	}
+	// Create asks that the registration and the sandbox of Runner are made, to be given up at Runner.Until.
+	Create struct{ Runner Runner }
+	// Inspect asks whether the sandbox of Runner still lives.
+	Inspect struct{ Runner Runner }
+	// End asks that the sandbox and the registration of Runner end.
+	End struct{ Runner Runner }
+)
+
+func (Launch) effect()  {}
+func (Take) effect()    {}
+func (Lose) effect()    {}
+func (Count) effect()   {}
+func (Release) effect() {}
+func (Retire) effect()  {}
+func (Requeue) effect() {}
+func (Later) effect()   {}
+func (Bury) effect()    {}
+func (Create) effect()  {}
+func (Inspect) effect() {}
+func (End) effect()     {}
+
+// Decide is what becomes of r when ev happens at now, and what is to be done then. It depends on nothing else.
+func Decide(r Run, ev Event, now time.Time) (Run, []Effect) {
+	switch ev := ev.(type) {
+	case Queued:
+		return queued(r, ev, now)
+	case Held:
+		return held(r, ev), nil
+	case Started:
+		return started(r, ev, now)
+	case Finished:
+		return finished(r, ev, now)
+	case Lost:
+		return lost(r, ev)
+	case Failed:
+		return failed(r, ev)
+	case Placed:
+		r.Failures, r.Reason = 0, ""
+		return r, nil
+	}
+	panic(fmt.Sprintf("run: no such event: %T", ev)) // Unreachable: the interface is closed.
+}
+
+// queued makes the job wait, on the runner that it counts on or on a new one.
+func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
+	if r.State == New || r.State == OnHold {
+		// A held job keeps its runner: it may still be idle, and Launch tells if it is not.
+		r.Job, r.State, r.QueuedAt = ev.Job, Waiting, ev.At
+	}
+	if r.State == Dead {
+		return dead(r, r.Reason)
+	}
+	if r.State != Waiting {
+		return r, nil
+	}
+	if ev.At.After(r.LastQueuedAt) {
+		r.LastQueuedAt = ev.At
+	}
+	if now.Sub(r.QueuedAt) >= GiveUpAfter {
+		return dead(r, fmt.Sprintf("no runner could be launched within %v, after which GitHub cancels a queued job; the last obstacle was: %s",
+			GiveUpAfter, orUnknown(r.Reason)))
+	}
+	if r.Runner.IsZero() {
+		if r.Attempts >= MaxAttempts {
+			return dead(r, fmt.Sprintf("%d runners were launched for it and none took a job; the last one: %s", r.Attempts, orUnknown(r.Reason)))
+		}
+		r.Attempts++
+		r.Runner = Name{Job: r.Job.ID, Attempt: r.Attempts}
+	}
+	return r, []Effect{Launch{Runner: r.Runner, Job: r.Job}}
+}
+
+// held makes a job want no runner until it is queued again. It comes too late if the job was queued after it.
+func held(r Run, ev Held) Run {
+	switch r.State {
+	case New:
+		r.Job, r.State, r.HeldAt = ev.Job, OnHold, ev.At
+	case Waiting:
+		if ev.At.After(r.LastQueuedAt) {
+			r.State, r.HeldAt = OnHold, ev.At
+		}
+	case OnHold, Running, Done, Dead:
+	}
+	return r
+}
+
+// started records which runner has the job.
+func started(r Run, ev Started, now time.Time) (Run, []Effect) {
+	if r.State == New {
+		r.Job = ev.Job
+	}
+	if !r.State.Terminal() {
+		if r.StartedAt.IsZero() {
+			r.StartedAt = now
+		}
+		r.State, r.RanOn, r.Reason = Running, ev.Runner, ""
+	}
+	return r, taken(r, ev.Runner)
+}
+
+// finished ends the Run, and after the grace what is left of its runner.
+func finished(r Run, ev Finished, now time.Time) (Run, []Effect) {
+	if r.State == New {
+		r.Job = ev.Job
+	}
+	if !r.State.Terminal() {
+		r.State, r.Conclusion, r.FinishedAt = Done, ev.Conclusion, now
+		if !ev.Runner.IsZero() {
+			r.RanOn = ev.Runner
+		}
+	}
+	effects := taken(r, ev.Runner)
+	if ev.Runner.IsZero() {
+		return r, effects
+	}
+	if end := r.FinishedAt.Add(Grace); now.Before(end) {
+		return r, append(effects, Later{At: end})
+	}
+	return r, append(effects, Retire{Runner: ev.Runner})
+}
+
+// taken is what follows from a runner's having taken the job of r, or from the job's needing none any more.
+func taken(r Run, by Name) []Effect {
+	spare := r.Runner
+	if spare == by {
+		spare = Name{}
+	}
+	if !by.IsZero() {
+		return []Effect{Take{Runner: by, By: r.Job.ID, Spare: spare}}
+	}
+	if !spare.IsZero() {
+		return []Effect{Release{Runner: spare, From: r.Job.ID}}
+	}
+	return nil
+}
+
+// lost finds a new runner for a job that still waits: the spare one if it will do, or one yet to be launched.
+func lost(r Run, ev Lost) (Run, []Effect) {
+	hasSpare := !ev.Spare.Name.IsZero()
+	if r.State == Waiting && r.Runner == ev.Runner {
+		if hasSpare && ev.Spare.alive() && ev.Spare.For == ev.From && ev.Spare.covers(r.Job) {
+			r.Runner = ev.Spare.Name
+		} else {
+			r.Runner = Name{}
+		}
+	}
+	var effects []Effect
+	switch {
+	case hasSpare && r.State == Waiting && r.Runner == ev.Spare.Name:
+		return r, []Effect{Count{Runner: ev.Spare.Name, For: r.Job.ID, From: ev.From}}
+	case hasSpare:
+		effects = append(effects, Release{Runner: ev.Spare.Name, From: ev.From})
+	}
+	if r.State == Waiting && r.Runner.IsZero() {
+		effects = append(effects, Requeue{Job: r.Job, QueuedAt: r.LastQueuedAt})
+	}
+	return r, effects
+}
+
+// failed records why the job still waits, or gives it up.
+func failed(r Run, ev Failed) (Run, []Effect) {
+	if r.State != Waiting {
+		return r, nil
+	}
+	if ev.Permanent {
+		return dead(r, ev.Reason)
+	}
+	r.Reason = ev.Reason
+	if !ev.Limited {
+		r.Failures++
+	}
+	return r, nil
+}
+
+// dead gives the job up.
+func dead(r Run, reason string) (Run, []Effect) {
+	effects := []Effect{Bury{Job: r.Job, Reason: reason}}
+	if !r.Runner.IsZero() {
+		effects = append(effects, Release{Runner: r.Runner, From: r.Job.ID})
+	}
+	r.State, r.Reason = Dead, reason
+	return r, effects
+}
+
+func orUnknown(reason string) string {
+	if reason == "" {
+		return "not known"
+	}
+	return reason
+}

@@ -1,0 +1,19 @@
+// Package run holds every rule about serving jobs, and nothing else: no I/O, no clock, no randomness, no log.
+//
+// There are two kinds of record. A Run is our record of serving one job of GitHub's. A Runner is our record of one
+// registration and its sandbox. GitHub gives a runner to any job whose labels it covers, so a runner is never a job's
+// own. What we keep is a matching: each job that waits is counted on one living runner (Run.Runner), and each runner
+// is counted for at most one job (Runner.For). As long as that holds there are, for every set of labels, at least as
+// many runners on their way or idle as jobs that wait, so every job is served.
+//
+// The matching is kept on the event itself. When runner R, counted for job A, takes job B:
+//
+//	B runs on R            Decide(run B, Started{R})       → Take{R by B, spare S}   S was counted for B
+//	R is busy with B       DecideRunner(R, Taken{B, S})    → Lose{A, R, S}
+//	A has lost R           Decide(run A, Lost{R, S})       → Count{S for A}, or Requeue{A} and Release{S}
+//	S is counted for A     DecideRunner(S, Counted{A})
+//
+// Each step changes one record, by compare-and-set, and says what is to be done next. A step asked for again changes
+// nothing and says the same again. So a message that is handled from its beginning any number of times, after a crash
+// between any two steps or by two workers at once, leads to the same end.
+package run

@@ -1,0 +1,44 @@
+package run
+
+import "time"
+
+// Pool is what the sandboxes of a pool get. Its fields are Modal's, in Modal's units.
+type Pool struct {
+	Name string
+	// CPU and CPULimit are physical cores; one is two virtual ones.
+	CPU, CPULimit float64
+	// MemoryMiB is reserved, MemoryLimitMiB the most that the sandbox may use.
+	MemoryMiB, MemoryLimitMiB int
+	// GPU is "type" or "type:count" in Modal's words, or empty.
+	GPU string
+	// Timeout is when Modal ends the sandbox whatever it does: whole seconds, above zero, at most 24 h.
+	Timeout time.Duration
+	// IdleLimit is how long a runner waits for a job before the sandbox ends itself.
+	IdleLimit time.Duration
+}
+
+// DefaultPool is the pool that exists without a pools file.
+func DefaultPool(name string) Pool {
+	return Pool{
+		Name: name,
+		// As much as a runner of GitHub's own for private repositories: two virtual cores, 8 GiB. The limits keep a job
+		// from being billed for, or slowed by, whatever else the machine has.
+		CPU: 1, CPULimit: 2, MemoryMiB: 4096, MemoryLimitMiB: 8192,
+		// GitHub's default for a job is 6 h; the rest is for the runner's start and end.
+		Timeout: 6*time.Hour + 15*time.Minute,
+		// GitHub assigns a queued job within seconds. Five minutes cover a slow hour, and cost a few cents.
+		IdleLimit: 5 * time.Minute,
+	}
+}
+
+// CheckAfter is how long after its launch a runner that took no job is looked at: its sandbox has ended itself by then.
+func (p Pool) CheckAfter() time.Duration { return p.IdleLimit + time.Minute }
+
+// RunnerRelease is a release of GitHub's runner for Linux on x64.
+type RunnerRelease struct {
+	// Version is as in "2.330.0".
+	Version string
+	// URL is where the archive is, SHA256 its checksum in lower-case hexadecimal.
+	URL, SHA256 string
+	PublishedAt time.Time
+}

@@ -1,0 +1,187 @@
+package run
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// LaunchTimeout is how long one worker may take to make a runner. After it, another may take the launch over, so every
+// call of a launch has ended by then. GitHub and Modal answer within seconds when they are well.
+const LaunchTimeout = time.Minute
+
+// RunnerEvent is what happened to a Runner.
+type RunnerEvent interface{ runnerEvent() }
+
+type (
+	// Wanted says that the job For wants the runner to live. CheckAfter is how long after its launch a runner that has
+	// taken no job is looked at.
+	Wanted struct {
+		Name       Name
+		Job        Job
+		Scope      string
+		CheckAfter time.Duration
+	}
+	// Registered says that GitHub knows the runner, under the id GitHubID.
+	Registered struct{ GitHubID int64 }
+	// Created says that the runner's sandbox exists. GitHubID is zero if it is not known.
+	Created struct {
+		GitHubID  int64
+		SandboxID string
+	}
+	// GivenUp says that the worker that was launching the runner stopped trying; another may try at once.
+	GivenUp struct{ Reason string }
+	// Taken says that the runner took the job By. Spare is what By had counted on.
+	Taken struct {
+		Name  Name
+		By    int64
+		Spare Name
+	}
+	// Counted says that the runner, counted for From so far, counts for For.
+	Counted struct{ For, From int64 }
+	// Released says that the job From counts on the runner no longer.
+	Released struct{ From int64 }
+	// Gone says that the runner has ended, or is to end, for Reason.
+	Gone struct{ Reason string }
+)
+
+func (Wanted) runnerEvent()     {}
+func (Registered) runnerEvent() {}
+func (Created) runnerEvent()    {}
+func (GivenUp) runnerEvent()    {}
+func (Taken) runnerEvent()      {}
+func (Counted) runnerEvent()    {}
+func (Released) runnerEvent()   {}
+func (Gone) runnerEvent()       {}
+
+// DecideRunner is what becomes of r when ev happens at now, and what is to be done then. It depends on nothing else.
+func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
+	switch ev := ev.(type) {
+	case Wanted:
+		return wanted(r, ev, now)
+	case Registered:
+		if r.State == Launching {
+			r.GitHubID = ev.GitHubID
+		}
+		return r, nil
+	case Created:
+		return created(r, ev, now)
+	case GivenUp:
+		if r.State == Launching {
+			r.Until, r.Reason = now, ev.Reason
+		}
+		return r, nil
+	case Taken:
+		return runnerTaken(r, ev)
+	case Counted:
+		return counted(r, ev)
+	case Released:
+		if r.For == ev.From && r.alive() {
+			r.For = 0
+		}
+		return r, nil
+	case Gone:
+		return gone(r, ev, now)
+	}
+	panic(fmt.Sprintf("run: no such event: %T", ev)) // Unreachable: the interface is closed.
+}
+
+// wanted sees to it that the runner lives, or says that it does not.
+func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
+	switch r.State {
+	case Unknown:
+		r = Runner{Name: ev.Name, State: Launching, Job: ev.Job, Scope: ev.Scope, For: ev.Job.ID, Until: now.Add(LaunchTimeout)}
+		return r, []Effect{Create{Runner: r}}
+	case Launching:
+		if now.Before(r.Until) {
+			return r, []Effect{Later{At: r.Until}}
+		}
+		r.Until = now.Add(LaunchTimeout)
+		return r, []Effect{Create{Runner: r}}
+	case Launched:
+		if check := r.LaunchedAt.Add(ev.CheckAfter); now.Before(check) {
+			return r, []Effect{Later{At: check}}
+		}
+		return r, []Effect{Inspect{Runner: r}}
+	case Busy:
+		if r.Took == ev.Job.ID {
+			return r, nil
+		}
+	case Ended:
+	}
+	return r, []Effect{Lose{Job: ev.Job.ID, Runner: r.Name, From: r.For}}
+}
+
+func created(r Runner, ev Created, now time.Time) (Runner, []Effect) {
+	switch r.State {
+	case Launching, Busy: // A runner can take a job before we have recorded its sandbox.
+	case Launched:
+		return r, nil // Twice.
+	case Unknown, Ended:
+		r.SandboxID = ev.SandboxID
+		return r, []Effect{End{Runner: r}}
+	}
+	r.SandboxID, r.LaunchedAt, r.Reason = ev.SandboxID, now, ""
+	if ev.GitHubID != 0 {
+		r.GitHubID = ev.GitHubID
+	}
+	if r.State == Launching {
+		r.State, r.Until = Launched, time.Time{}
+	}
+	return r, nil
+}
+
+// runnerTaken records the job that the runner took, and lets the job that counted on it know if it is another.
+func runnerTaken(r Runner, ev Taken) (Runner, []Effect) {
+	if r.State == Unknown { // The ledger was lost or restored: the name tells what it was launched for.
+		r = Runner{Name: ev.Name, For: ev.Name.Job}
+	}
+	if r.State != Ended {
+		r.State = Busy
+	}
+	r.Took = ev.By
+	if r.For == 0 || r.For == ev.By {
+		if ev.Spare.IsZero() {
+			return r, nil
+		}
+		return r, []Effect{Release{Runner: ev.Spare, From: ev.By}}
+	}
+	return r, []Effect{Lose{Job: r.For, Runner: r.Name, Spare: ev.Spare, From: ev.By}}
+}
+
+// counted gives the runner to another job, unless it is too late.
+func counted(r Runner, ev Counted) (Runner, []Effect) {
+	if r.For == ev.From && r.alive() {
+		r.For = ev.For
+	}
+	switch {
+	case r.For == ev.For && r.alive(), r.State == Busy && r.Took == ev.For:
+		return r, nil
+	default:
+		return r, []Effect{Lose{Job: ev.For, Runner: r.Name, From: ev.From}}
+	}
+}
+
+// gone ends the runner. What is left of it is ended again each time, since the last time may not have come to its end.
+func gone(r Runner, ev Gone, now time.Time) (Runner, []Effect) {
+	if r.State != Ended {
+		r.State, r.Reason, r.EndedAt, r.Until = Ended, ev.Reason, now, time.Time{}
+	}
+	return r, []Effect{End{Runner: r}}
+}
+
+// covers reports whether GitHub could give j to the runner: it is registered where j's repository can use it, and its
+// labels contain all of j's, compared without case as GitHub does.
+func (r Runner) covers(j Job) bool {
+	if r.Scope != "" && !strings.EqualFold(r.Scope, j.Owner) && !strings.EqualFold(r.Scope, j.Owner+"/"+j.Repo) {
+		return false
+	}
+	for _, want := range j.Labels {
+		has := func(have string) bool { return strings.EqualFold(have, want) }
+		if !slices.ContainsFunc(r.Job.Labels, has) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,173 @@
+package run_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// decidedRunner is one row: what becomes of a Runner, and what is asked for.
+type decidedRunner struct {
+	name    string
+	before  run.Runner
+	event   run.RunnerEvent
+	after   run.Runner
+	effects []run.Effect
+}
+
+func checkDecideRunner(t *testing.T, tests []decidedRunner) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			after, effects := run.DecideRunner(tt.before, tt.event, now)
+			if diff := cmp.Diff(tt.after, after); diff != "" {
+				t.Errorf("record: %s", diff)
+			}
+			if diff := cmp.Diff(tt.effects, effects); diff != "" {
+				t.Errorf("effects: %s", diff)
+			}
+		})
+	}
+}
+
+// busyWith makes a runner have taken a job.
+func busyWith(job int64) func(*run.Runner) {
+	return func(r *run.Runner) { r.State, r.Took = run.Busy, job }
+}
+
+func ended(r *run.Runner) { r.State, r.EndedAt, r.Reason = run.Ended, ago(time.Second), "over" }
+
+func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
+	wanted := run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo", CheckAfter: 6 * time.Minute}
+	lose := []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1}}
+	old := func(r *run.Runner) { r.LaunchedAt = ago(6 * time.Minute) }
+	checkDecideRunner(t, []decidedRunner{
+		{"one of which nothing is known is created", run.Runner{}, wanted, launching(), []run.Effect{run.Create{Runner: launching()}}},
+		{"one that somebody creates is waited for", launching(), wanted, launching(), []run.Effect{run.Later{At: in(run.LaunchTimeout)}}},
+		{
+			"one whose creation took too long is created anew", launching(func(r *run.Runner) { r.Until, r.Reason = now, "slow" }), wanted,
+			launching(func(r *run.Runner) { r.Reason = "slow" }),
+			[]run.Effect{run.Create{Runner: launching(func(r *run.Runner) { r.Reason = "slow" })}},
+		},
+		{"one that was launched is looked at in time", launched(), wanted, launched(), []run.Effect{run.Later{At: in(6*time.Minute - 30*time.Second)}}},
+		{"one that has waited long is looked at now", launched(old), wanted, launched(old), []run.Effect{run.Inspect{Runner: launched(old)}}},
+		{"one that is busy with the job is all right", launched(busyWith(1)), wanted, launched(busyWith(1)), nil},
+		{"one that is busy with another job is lost", launched(busyWith(2)), wanted, launched(busyWith(2)), lose},
+		{"one that has ended is lost", launched(ended), wanted, launched(ended), lose},
+	})
+}
+
+func TestALaunchIsRecordedStepByStep(t *testing.T) {
+	registered := func(r *run.Runner) { r.GitHubID = 77 }
+	created := run.Created{GitHubID: 77, SandboxID: "sb-1"}
+	fresh := func(r *run.Runner) { r.LaunchedAt = now }
+	checkDecideRunner(t, []decidedRunner{
+		{"GitHub's id is kept", launching(), run.Registered{GitHubID: 77}, launching(registered), nil},
+		{"an id that comes after the launch is of no matter", launched(), run.Registered{GitHubID: 78}, launched(), nil},
+		{"the sandbox makes it launched", launching(registered, func(r *run.Runner) { r.Reason = "slow" }), created, launched(fresh), nil},
+		{"a sandbox that was adopted does not undo GitHub's id", launching(registered), run.Created{SandboxID: "sb-1"}, launched(fresh), nil},
+		{
+			"a runner that took its job before its sandbox was recorded stays busy", launching(busyWith(1)), created,
+			launching(busyWith(1), func(r *run.Runner) { r.SandboxID, r.LaunchedAt, r.GitHubID = "sb-1", now, 77 }), nil,
+		},
+		{"a sandbox that is told twice is one", launched(), run.Created{GitHubID: 1, SandboxID: "sb-2"}, launched(), nil},
+		{
+			"a sandbox of a runner that has ended is ended", launched(ended),
+			run.Created{SandboxID: "sb-2"},
+			launched(ended, func(r *run.Runner) { r.SandboxID = "sb-2" }),
+			[]run.Effect{run.End{Runner: launched(ended, func(r *run.Runner) { r.SandboxID = "sb-2" })}},
+		},
+		{
+			"a sandbox of a runner that nobody knows is ended",
+			run.Runner{},
+			created,
+			run.Runner{SandboxID: "sb-1"},
+			[]run.Effect{run.End{Runner: run.Runner{SandboxID: "sb-1"}}},
+		},
+		{
+			"a launch that was given up can be taken over at once", launching(),
+			run.GivenUp{Reason: "boom"},
+			launching(func(r *run.Runner) { r.Until, r.Reason = now, "boom" }), nil,
+		},
+		{"who gives up after another succeeded changes nothing", launched(), run.GivenUp{Reason: "boom"}, launched(), nil},
+	})
+}
+
+func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
+	checkDecideRunner(t, []decidedRunner{
+		{"its own job took it", launched(), run.Taken{Name: runner(1, 1), By: 1}, launched(busyWith(1)), nil},
+		{
+			"its own job took it and had counted on another by mistake", launched(),
+			run.Taken{Name: runner(1, 1), By: 1, Spare: runner(3, 1)},
+			launched(busyWith(1)),
+			[]run.Effect{run.Release{Runner: runner(3, 1), From: 1}},
+		},
+		{
+			"another job took it and offers what it had counted on", launched(),
+			run.Taken{Name: runner(1, 1), By: 2, Spare: runner(2, 1)},
+			launched(busyWith(2)),
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), Spare: runner(2, 1), From: 2}},
+		},
+		{
+			"another job took it and had counted on none", launched(),
+			run.Taken{Name: runner(1, 1), By: 2},
+			launched(busyWith(2)),
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2}},
+		},
+		{
+			"a spare one was taken", launched(func(r *run.Runner) { r.For = 0 }),
+			run.Taken{Name: runner(1, 1), By: 2, Spare: runner(2, 1)},
+			launched(func(r *run.Runner) { r.For = 0 }, busyWith(2)),
+			[]run.Effect{run.Release{Runner: runner(2, 1), From: 2}},
+		},
+		{
+			"one that is not on record is told by its name",
+			run.Runner{},
+			run.Taken{Name: runner(1, 1), By: 2},
+			run.Runner{Name: runner(1, 1), State: run.Busy, For: 1, Took: 2},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2}},
+		},
+		{
+			"one that has ended stays so", launched(ended),
+			run.Taken{Name: runner(1, 1), By: 1},
+			launched(ended, func(r *run.Runner) { r.Took = 1 }), nil,
+		},
+	})
+}
+
+func TestARunnerIsCountedForOneJob(t *testing.T) {
+	for2 := func(r *run.Runner) { r.For = 2 }
+	counted := run.Counted{For: 2, From: 1}
+	lose := []run.Effect{run.Lose{Job: 2, Runner: runner(1, 1), From: 1}}
+	free := func(r *run.Runner) { r.For = 0 }
+	checkDecideRunner(t, []decidedRunner{
+		{"it goes from one to the other", launched(), counted, launched(for2), nil},
+		{"so does one that is being launched", launching(), counted, launching(for2), nil},
+		{"asked again, it counts already", launched(for2), counted, launched(for2), nil},
+		{"it counts for a third", launched(func(r *run.Runner) { r.For = 3 }), counted, launched(func(r *run.Runner) { r.For = 3 }), lose},
+		{"it is busy with the very job", launched(busyWith(2)), counted, launched(busyWith(2)), nil},
+		{"it is busy with another", launched(busyWith(3)), counted, launched(busyWith(3)), lose},
+		{"it has ended", launched(ended), counted, launched(ended), lose},
+		{"it is released by the one that counted on it", launched(), run.Released{From: 1}, launched(free), nil},
+		{"it is not released by another", launched(for2), run.Released{From: 1}, launched(for2), nil},
+		{"one that is busy keeps whom it was for", launched(busyWith(2)), run.Released{From: 1}, launched(busyWith(2)), nil},
+		{"one that has ended keeps whom it was for", launched(ended), run.Released{From: 1}, launched(ended), nil},
+	})
+}
+
+func TestARunnerThatIsGoneEnds(t *testing.T) {
+	over := func(r *run.Runner) { r.State, r.EndedAt, r.Reason, r.Until = run.Ended, now, "idle", time.Time{} }
+	checkDecideRunner(t, []decidedRunner{
+		{"what is left of it is ended", launched(), run.Gone{Reason: "idle"}, launched(over), []run.Effect{run.End{Runner: launched(over)}}},
+		{"so is what is left of a launch", launching(), run.Gone{Reason: "idle"}, launching(over), []run.Effect{run.End{Runner: launching(over)}}},
+		{
+			"asked again, what is left is ended again, for the first reason", launched(ended),
+			run.Gone{Reason: "idle"},
+			launched(ended),
+			[]run.Effect{run.End{Runner: launched(ended)}},
+		},
+	})
+}

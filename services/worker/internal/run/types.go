@@ -1,0 +1,125 @@
+package run
+
+import "time"
+
+// Name identifies a runner: the job it was launched for and the how-many-th attempt it was, from 1. The zero Name is
+// no runner of ours.
+type Name struct {
+	Job     int64 `json:"job,omitempty"`
+	Attempt int   `json:"attempt,omitempty"`
+}
+
+// IsZero reports whether n is no runner of ours.
+func (n Name) IsZero() bool { return n == Name{} }
+
+// Job is what GitHub said of a job.
+type Job struct {
+	ID           int64    `json:"id"`
+	RunID        int64    `json:"run_id,omitempty"`
+	RunAttempt   int      `json:"run_attempt,omitempty"`
+	Owner        string   `json:"owner"`
+	Repo         string   `json:"repo"`
+	RepoID       int64    `json:"repo_id,omitempty"`
+	Installation int64    `json:"installation,omitempty"`
+	OrgOwned     bool     `json:"org_owned,omitempty"`
+	Private      bool     `json:"private,omitempty"`
+	Fork         bool     `json:"fork,omitempty"`
+	Labels       []string `json:"labels,omitempty"`
+	// Pool is what a sandbox for it gets. Empty for a job that is not ours.
+	Pool         string    `json:"pool,omitempty"`
+	WorkflowName string    `json:"workflow_name,omitempty"`
+	Name         string    `json:"name,omitempty"`
+	HeadBranch   string    `json:"head_branch,omitempty"`
+	HeadSHA      string    `json:"head_sha,omitempty"`
+	CreatedAt    time.Time `json:"created_at,omitzero"`
+}
+
+// State is where a Run is.
+type State string
+
+// The states of a Run. Done and Dead are terminal: a Run never leaves them.
+const (
+	// New is a job of which nothing is recorded.
+	New State = ""
+	// OnHold is a job that waits for an approval and wants no runner yet.
+	OnHold State = "held"
+	// Waiting is a job that wants a runner.
+	Waiting State = "waiting"
+	// Running is a job that a runner has taken.
+	Running State = "running"
+	// Done is a job that GitHub has completed, for whatever conclusion.
+	Done State = "done"
+	// Dead is a job that we gave up, for Run.Reason.
+	Dead State = "dead"
+)
+
+// Terminal reports whether a Run in s never changes its state again.
+func (s State) Terminal() bool { return s == Done || s == Dead }
+
+// Run is our record of serving one job.
+type Run struct {
+	Job   Job   `json:"job"`
+	State State `json:"state"`
+	// Runner is counted for the job while it waits. It stays when another runner takes the job, so that the step that
+	// finds a new use for it can be asked for again.
+	Runner Name `json:"runner,omitzero"`
+	// RanOn is the runner of ours that took the job.
+	RanOn Name `json:"ran_on,omitzero"`
+	// Attempts is how many runners were launched for the job. Each had a name of its own.
+	Attempts int `json:"attempts,omitempty"`
+	// Failures is how many launches in a row have failed. A wait for capacity or for a limit is no failure.
+	Failures int `json:"failures,omitempty"`
+	// Reason says why the job still waits or was given up.
+	Reason     string `json:"reason,omitempty"`
+	Conclusion string `json:"conclusion,omitempty"`
+	// QueuedAt is when the job began to wait; LastQueuedAt, the newest time at which GitHub said so. A hold that is older
+	// than that comes too late.
+	QueuedAt     time.Time `json:"queued_at,omitzero"`
+	LastQueuedAt time.Time `json:"last_queued_at,omitzero"`
+	HeldAt       time.Time `json:"held_at,omitzero"`
+	StartedAt    time.Time `json:"started_at,omitzero"`
+	FinishedAt   time.Time `json:"finished_at,omitzero"`
+}
+
+// RunnerState is where a Runner is.
+type RunnerState string
+
+// The states of a Runner. Ended is terminal.
+const (
+	// Unknown is a runner of which nothing is recorded.
+	Unknown RunnerState = ""
+	// Launching is a runner that a worker is creating, until Runner.Until.
+	Launching RunnerState = "launching"
+	// Launched is a runner whose sandbox exists: it is on its way or idle.
+	Launched RunnerState = "launched"
+	// Busy is a runner that has taken a job.
+	Busy RunnerState = "busy"
+	// Ended is a runner that will take no job any more.
+	Ended RunnerState = "ended"
+)
+
+// Runner is our record of one registration at GitHub and its sandbox at Modal.
+type Runner struct {
+	Name  Name        `json:"name"`
+	State RunnerState `json:"state"`
+	// Job is what it was registered for: its labels, repository and pool.
+	Job Job `json:"job"`
+	// Scope is where it is registered: "owner/repo", "owner" for an organization, or empty for an enterprise.
+	Scope string `json:"scope,omitempty"`
+	// For is the job that counts on it. Zero for a spare one. It stays when the runner takes another job.
+	For int64 `json:"for,omitempty"`
+	// Took is the job that it took.
+	Took int64 `json:"took,omitempty"`
+	// Until is when another worker may take over a launch that has not ended.
+	Until time.Time `json:"until,omitzero"`
+	// GitHubID is GitHub's id of the registration.
+	GitHubID int64 `json:"github_id,omitempty"`
+	// SandboxID is Modal's id of the sandbox.
+	SandboxID  string    `json:"sandbox_id,omitempty"`
+	Reason     string    `json:"reason,omitempty"`
+	LaunchedAt time.Time `json:"launched_at,omitzero"`
+	EndedAt    time.Time `json:"ended_at,omitzero"`
+}
+
+// alive reports whether the runner may still take a job.
+func (r Runner) alive() bool { return r.State == Launching || r.State == Launched }
