@@ -87,7 +87,7 @@ func start(t *testing.T, o rig.Options) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Bin, o.Dir, o.Seed = bin, t.TempDir(), 1
+	o.Bin, o.Dir, o.Seed = bin, t.ArtifactDir(), 1 // kept by go test -artifacts
 	o.Ingresses, o.Workers = max(1, o.Ingresses), max(1, o.Workers)
 	r, err := rig.Start(t.Context(), o)
 	if err != nil {

@@ -177,7 +177,7 @@ func (a *App) Run(ctx context.Context) error {
 	pulling.Wait()
 	cancel()
 	keeping.Wait()
-	err := a.stack.Stop(working)
+	err := a.stack.Stop(context.WithoutCancel(ctx)) // Bounded by itself; a hard stop of the work is none of it.
 	a.log.LogAttrs(ctx, slog.LevelInfo, "worker stopped", slog.Any("err", err))
 	return err
 }

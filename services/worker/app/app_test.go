@@ -97,7 +97,11 @@ func (i *instance) get(t *testing.T, path string) (status int, body string) {
 	return response.StatusCode, string(raw)
 }
 
-func (i *instance) ready(t *testing.T) bool { t.Helper(); status, _ := i.get(t, "/readyz"); return status == http.StatusOK }
+func (i *instance) ready(t *testing.T) bool {
+	t.Helper()
+	status, _ := i.get(t, "/readyz")
+	return status == http.StatusOK
+}
 
 // within checks that f ends in time.
 func within(t *testing.T, limit time.Duration, f func() error) {

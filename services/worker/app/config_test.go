@@ -32,7 +32,7 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 		{"a key without its App", good("GITHUB_APP_PRIVATE_KEY=canary"), `GITHUB_APP_ID: must be set together with GITHUB_APP_PRIVATE_KEY (got "0")`},
 		{"an App and a token", good("GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY=canary"), `GITHUB_TOKEN: must not be set together with GITHUB_APP_ID (got "[redacted]")`},
 		{"an App that is no number", good("GITHUB_APP_ID=mine"), `GITHUB_APP_ID: must be a whole number (got "mine")`},
-		{"a secret in two places", good("GITHUB_TOKEN_FILE=/dev/null"), `GITHUB_TOKEN: must not be set together with GITHUB_TOKEN_FILE`},
+		{"a secret in two places", good("MODAL_TOKEN_ID_FILE=/dev/null"), `MODAL_TOKEN_ID: must not be set together with MODAL_TOKEN_ID_FILE`},
 		{"a server that is no URL", good("GITHUB_API_URL=github.com"), `GITHUB_API_URL: must be an absolute URL with a host (got "github.com")`},
 		{"a server of another scheme", good("GITHUB_API_URL=ftp://host"), `GITHUB_API_URL: must be a URL of scheme https, http (got "ftp://host")`},
 		{"GitHub in the clear", good("GITHUB_API_URL=http://host"), `GITHUB_API_URL: must be https:// unless INSECURE_DEV=1 (got "http://host")`},

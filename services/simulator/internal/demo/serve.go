@@ -29,7 +29,7 @@ func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func
 	var dispatching sync.WaitGroup
 	defer dispatching.Wait()
 	defer cancel(context.Canceled)
-	before, err := observe(ctx, r)
+	before, err := Observe(ctx, r)
 	if err != nil {
 		return before, err
 	}
@@ -47,7 +47,7 @@ func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
-		now, err := observe(ctx, r)
+		now, err := Observe(ctx, r)
 		if err == nil {
 			err = watch(now)
 		}
@@ -85,8 +85,9 @@ func dispatch(ctx context.Context, s *rig.Simulator, plan []workload.Dispatch) e
 	return nil
 }
 
-// observe reads Modal after GitHub, so that a runner that took a job is among the sandboxes.
-func observe(ctx context.Context, r *rig.Rig) (report.Report, error) {
+// Observe reads the state, Modal after GitHub, so that a runner that took a job is among the sandboxes. The error is that
+// of a program that died, or of ctx.
+func Observe(ctx context.Context, r *rig.Rig) (report.Report, error) {
 	if err := r.Check(); err != nil {
 		return report.Report{}, err
 	}

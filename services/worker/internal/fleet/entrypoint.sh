@@ -8,24 +8,58 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/runner.XXXXXX")
 cp -al "$ACTIONS_RUNNER_HOME/." "$dir" 2>/dev/null || cp -a "$ACTIONS_RUNNER_HOME/." "$dir"
 cd "$dir"
 
-# The runner itself calls this before a job's first step: the only sure sign that it has a job.
-started=$dir/.job-started
-hook=$dir/job-started.sh
-printf '#!/bin/sh\n: >"%s"\n' "$started" >"$hook"
-chmod 755 "$hook"
+# What the runner's time belongs to is settled once, by whoever makes the folder "claim" first: its job, or the wish to end it.
+state=${TMPDIR:-/tmp}/runner-state
+mkdir -p "$state"
+cat >"$state/claim.sh" <<'SCRIPT'
+#!/bin/sh
+# claim.sh WHO: claims the runner, unless it is claimed, and says whose it is.
+state=$(dirname "$0")
+if mkdir "$state/claim" 2>/dev/null; then echo "$1" >"$state/claim/by"; fi
+cat "$state/claim/by" 2>/dev/null || echo busy
+SCRIPT
+# ask.sh answers "starting", "idle" or "busy"; ask.sh release ends an idle runner and answers "released".
+cat >"$state/ask.sh" <<'SCRIPT'
+#!/bin/sh
+state=$(dirname "$0")
+if [ ! -e "$state/pid" ]; then
+	echo starting
+elif [ "${1:-}" = release ]; then
+	answer=$("$state/claim.sh" released)
+	[ "$answer" != released ] || kill -INT "$(cat "$state/pid")" 2>/dev/null
+	echo "$answer"
+elif [ -d "$state/claim" ]; then
+	cat "$state/claim/by" 2>/dev/null || echo busy
+else
+	echo idle
+fi
+SCRIPT
+# The runner itself calls this before a job's first step: the only sure sign that it has a job. A job that comes after the
+# runner was asked to end is not begun.
+hook=$state/job-started.sh
+printf '#!/bin/sh\n[ "$("%s" busy)" = busy ]\n' "$state/claim.sh" >"$hook"
+chmod 755 "$state/claim.sh" "$state/ask.sh" "$hook"
+
+# The runner says that it has a job some time before it calls the hook, so what it says counts too.
+watch() {
+	while IFS= read -r line; do
+		case $line in *": Running job: "*) "$state/claim.sh" busy >/dev/null ;; esac
+		printf '%s\n' "$line"
+	done
+}
 
 export ACTIONS_RUNNER_HOOK_JOB_STARTED="$hook" RUNNER_ALLOW_RUNASROOT=1 RUNNER_MANUALLY_TRAP_SIG=1
 set -m # Without job control, a shell has background jobs ignore SIGINT, and the runner could not be asked to end.
-./run.sh &
+./run.sh > >(watch) &
 runner=$!
+echo "$runner" >"$state/pid"
 unset ACTIONS_RUNNER_INPUT_JITCONFIG
 trap 'kill -INT "$runner" 2>/dev/null || true' INT TERM
 
 (
 	sleep "$RUNNER_IDLE_SECONDS"
-	if [ ! -e "$started" ]; then
+	if [ "$("$state/ask.sh" release)" = released ]; then
 		echo "no job came within $RUNNER_IDLE_SECONDS s: ending the runner" >&2
-		kill -INT "$runner" 2>/dev/null || true
 	fi
 ) &
 watchdog=$!
@@ -39,7 +73,7 @@ while kill -0 "$runner" 2>/dev/null; do
 	wait "$runner" || code=$?
 done
 kill -- "-$watchdog" 2>/dev/null || true
-if [ ! -e "$started" ]; then
+if [ "$("$state/ask.sh")" != busy ]; then
 	echo "the runner ended with code $code and had no job" >&2
 	[ "$code" -ne 0 ] || code=75 # EX_TEMPFAIL of sysexits.h: another runner may have more luck.
 fi

@@ -67,6 +67,9 @@ func TestTheImageHoldsTheRunnerWhoseChecksumIsRight(t *testing.T) {
 			}
 		}
 	})
+	if problems, err := testutil.GatherAndLint(r.registry); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
 	if err := testutil.GatherAndCompare(r.registry, strings.NewReader(`
 # HELP worker_runner_release_timestamp_seconds When the runner version in use was published.
 # TYPE worker_runner_release_timestamp_seconds gauge

@@ -181,6 +181,9 @@ func TestCallsAreCountedByEndpointAndTheLimitIsShown(t *testing.T) {
 		})
 		_, _, _ = f.Register(t.Context(), hook)
 	}
+	if problems, err := testutil.GatherAndLint(g.registry); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
 	want := `
 # HELP worker_github_rate_limit_remaining Requests left in GitHub's primary limit, as its last answer said.
 # TYPE worker_github_rate_limit_remaining gauge

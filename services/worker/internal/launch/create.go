@@ -54,8 +54,8 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	h.Observer.Launched(r.Job.Pool, outcome)
 	h.Observer.QueueToLaunch(r.Job.Pool, waited)
 	h.Log.LogAttrs(ctx, slog.LevelInfo, "runner launched", append(runnerAttrs(saved),
-		slog.String("outcome", outcome), slog.Duration("queued_for", waited))...)
-	h.again = saved.LaunchedAt.Add(h.pools[r.Job.Pool].CheckAfter())
+		slog.String("outcome", outcome), slog.Duration("queued_for", waited), slog.Duration("own_time", waited-h.abroad))...)
+	h.at(saved.LaunchedAt.Add(h.pools[r.Job.Pool].CheckAfter()))
 	return h.decide(ctx, r.Job.ID, run.Placed{})
 }
 
@@ -91,7 +91,7 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 }
 
 func (h *handling) register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
-	defer h.step("jit", time.Now())
+	defer h.elsewhere("jit", time.Now())
 	return h.Forge.Register(ctx, r)
 }
 
@@ -106,7 +106,7 @@ func (h *handling) replace(ctx context.Context, r run.Runner) (id int64, jit con
 // start creates the sandbox. A create call whose answer got lost is made again with the same JIT configuration: if the
 // name then exists, it is the sandbox that the lost answer was about.
 func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (string, error) {
-	defer h.step("create", time.Now())
+	defer h.elsewhere("create", time.Now())
 	for n := 1; ; n++ {
 		id, err := h.Fleet.Create(ctx, r, h.pools[r.Job.Pool], jit)
 		switch {
@@ -149,10 +149,8 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
 		return err
 	case errors.Is(cause, errStray) || errors.Is(cause, errUnwanted): // The name is used up; who still waits gets the next.
-		if _, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()}); err != nil {
-			return err
-		}
-		return h.lose(ctx, run.Lose{Job: r.For, Runner: r.Name})
+		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
+		return err
 	}
 	if _, err := h.decideRunner(ctx, r.Name, run.GivenUp{Reason: cause.Error()}); err != nil {
 		return err
@@ -164,10 +162,11 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	if err != nil {
 		return fmt.Errorf("load run %d: %w", r.Job.ID, err)
 	}
-	h.again = time.Now().Add(h.backoff(current.Failures))
-	if isLimited && limited.Until.After(h.again) {
-		h.again = limited.Until
+	next := time.Now().Add(h.backoff(current.Failures))
+	if isLimited { // Not all at once.
+		next = limited.Until.Add(h.backoff(1))
 	}
+	h.at(next)
 	return nil
 }
 
@@ -188,3 +187,9 @@ func outcomeOf(err error) string {
 }
 
 func (h *handling) step(name string, since time.Time) { h.Observer.Step(name, time.Since(since)) }
+
+// elsewhere is a step that GitHub or Modal takes.
+func (h *handling) elsewhere(name string, since time.Time) {
+	h.abroad += time.Since(since)
+	h.step(name, since)
+}

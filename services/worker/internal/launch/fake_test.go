@@ -190,6 +190,25 @@ func (w worker) Find(_ context.Context, name run.Name) (id string, err error) {
 	return id, err
 }
 
+func (w worker) Ask(_ context.Context, id string, release bool) (answer run.Evidence, err error) {
+	err = w.do(func() {
+		answer = run.Over
+		for _, s := range w.sandboxes {
+			if s.id != id || !s.running {
+				continue
+			}
+			answer = run.HasJob
+			if w.registrations[s.name] == s.jit {
+				answer = run.Idle
+				if release {
+					answer, s.running = run.ReleasedNow, false
+				}
+			}
+		}
+	})
+	return answer, err
+}
+
 func (w worker) Terminate(_ context.Context, id string) error {
 	return w.do(func() {
 		for _, s := range w.sandboxes {

@@ -17,6 +17,13 @@ import (
 // few writers, and each of them writes a few times, so that more means that something is wrong.
 const maxConflicts = 8
 
+const (
+	// inspectEvery is how often a runner that should have had a job by now is looked at.
+	inspectEvery = time.Minute
+	// dismissEvery is how often a spare runner's sandbox that does not answer is asked: a sandbox takes seconds to start.
+	dismissEvery = 3 * time.Second
+)
+
 // Options is what a Launcher works with. All of it is required.
 type Options struct {
 	Ledger   Ledger
@@ -60,12 +67,23 @@ func (l *Launcher) Handle(ctx context.Context, job int64, ev run.Event) (again t
 	return h.again, nil
 }
 
+// HandleRunner does all that follows from what was found out about a runner; otherwise it is as Handle.
+func (l *Launcher) HandleRunner(ctx context.Context, name run.Name, ev run.RunnerEvent) (again time.Time, err error) {
+	h := handling{Launcher: l, began: time.Now()}
+	if _, err := h.decideRunner(ctx, name, ev); err != nil {
+		return time.Time{}, err
+	}
+	return h.again, nil
+}
+
 // handling is the handling of one event.
 type handling struct {
 	*Launcher
 
 	began time.Time
-	again time.Time
+	// abroad is the time that GitHub and Modal took.
+	abroad time.Duration
+	again  time.Time
 }
 
 // decide takes one step of the job's record and does what follows.
@@ -132,20 +150,24 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 		return h.lose(ctx, e)
 	case run.Count:
 		_, err = h.decideRunner(ctx, e.Runner, run.Counted{For: e.For, From: e.From})
+	case run.Confirm:
+		return h.decide(ctx, e.Job, run.Claimed{Runner: e.Runner, Launching: e.Launching})
 	case run.Release:
-		_, err = h.decideRunner(ctx, e.Runner, run.Released{From: e.From})
+		_, err = h.decideRunner(ctx, e.Runner, run.Released{Name: e.Runner, From: e.From})
 	case run.Retire:
 		_, err = h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed"})
 	case run.Requeue:
 		return h.Queue.Requeue(ctx, e.Job, e.QueuedAt, revision)
 	case run.Later:
-		h.again = e.At
+		h.at(e.At)
 	case run.Bury:
 		return h.bury(ctx, e)
 	case run.Create:
 		return h.create(ctx, e.Runner)
 	case run.Inspect:
 		return h.inspect(ctx, e.Runner)
+	case run.Dismiss:
+		return h.dismiss(ctx, e.Runner)
 	case run.End:
 		return h.end(ctx, e.Runner)
 	}
@@ -199,14 +221,35 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 		return fmt.Errorf("find sandbox: %w", err)
 	}
 	if id != "" {
-		h.again = time.Now().Add(time.Minute)
+		h.at(time.Now().Add(inspectEvery))
 		return nil
 	}
 	_, err = h.decideRunner(ctx, r.Name, run.Gone{Reason: "its sandbox ended before it took a job"})
-	if err != nil || r.For == 0 {
-		return err
+	return err
+}
+
+// dismiss ends a spare runner that has no job. If it has one, GitHub's word of that is on its way.
+func (h *handling) dismiss(ctx context.Context, r run.Runner) error {
+	evidence, err := h.Fleet.Ask(ctx, r.SandboxID, true)
+	switch {
+	case err != nil || evidence == run.Starting:
+		h.at(time.Now().Add(dismissEvery))
+		if err != nil {
+			h.Log.LogAttrs(ctx, slog.LevelWarn, "spare runner not asked", append(runnerAttrs(r), slog.Any("err", err))...)
+		}
+		return nil
+	case evidence == run.HasJob:
+		return nil
 	}
-	return h.lose(ctx, run.Lose{Job: r.For, Runner: r.Name})
+	_, err = h.decideRunner(ctx, r.Name, run.Gone{Reason: "no job needed it any more"})
+	return err
+}
+
+// at has the event come again at t, or earlier if something else asks for that.
+func (h *handling) at(t time.Time) {
+	if h.again.IsZero() || t.Before(h.again) {
+		h.again = t
+	}
 }
 
 // end removes what is left of a runner.
@@ -222,6 +265,9 @@ func (h *handling) end(ctx context.Context, r run.Runner) error {
 		if err := h.Fleet.Terminate(ctx, id); err != nil {
 			return fmt.Errorf("terminate sandbox: %w", err)
 		}
+	}
+	if r.Took != 0 { // GitHub removes the registration of a runner with its job.
+		return nil
 	}
 	if err := h.Forge.Deregister(ctx, r); err != nil {
 		return fmt.Errorf("deregister runner: %w", err)

@@ -225,21 +225,22 @@ func TestWhatGitHubAndModalAnswerBecomesOfTheJob(t *testing.T) {
 
 // Messages come twice and out of order, and are handled by many workers at once that overtake each other at each call.
 // GitHub gives each job to any runner that covers it. In calm weather each job is served long before anything that was
-// forgotten would be looked at again; in a storm, where workers die and calls fail, it is served in the end. Then
+// forgotten would be looked at again, also while GitHub's limit holds launches back; in a storm, where workers die and calls fail, it is served in the end. Then
 // nothing is left.
 func TestEachJobIsServedAndNothingIsLeft(t *testing.T) {
 	for _, weather := range []struct {
 		name  string
 		seeds uint64
-		storm bool
+		sky   sky
 		limit time.Duration
 	}{
-		{"in calm weather", 300, false, 3 * time.Minute},
-		{"in a storm", 300, true, 30 * time.Minute},
+		{"in calm weather", 300, calm, 3 * time.Minute},
+		{"while GitHub's limit lets few through", 300, limited, 4 * time.Minute},
+		{"in a storm", 300, storm, 30 * time.Minute},
 	} {
 		for seed := range weather.seeds {
 			t.Run(fmt.Sprintf("%s, seed %d", weather.name, seed), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { chaos(t, seed, weather.storm, weather.limit) })
+				synctest.Test(t, func(t *testing.T) { chaos(t, seed, weather.sky, weather.limit) })
 			})
 		}
 	}
@@ -247,12 +248,30 @@ func TestEachJobIsServedAndNothingIsLeft(t *testing.T) {
 
 const chaosJobs = 12
 
-func chaos(t *testing.T, seed uint64, storm bool, limit time.Duration) {
+type sky int
+
+const (
+	calm sky = iota
+	limited
+	storm
+)
+
+func chaos(t *testing.T, seed uint64, sky sky, limit time.Duration) {
 	t.Helper()
 	rnd := &dice{rnd: rand.New(rand.NewPCG(seed, seed))}
 	w := newWorld()
 	w.lag = func() time.Duration { return time.Duration(rnd.roll(300)) * time.Millisecond }
-	if storm {
+	switch sky {
+	case calm:
+	case limited:
+		start := time.Now()
+		w.registerErr = func(run.Runner) error {
+			if time.Since(start) < 90*time.Second && rnd.roll(2) == 0 {
+				return &run.LimitedError{Until: time.Now().Add(30 * time.Second), Err: errors.New("too many requests")}
+			}
+			return nil
+		}
+	case storm:
 		flaky := func() error {
 			if rnd.roll(8) == 0 {
 				return errors.New("boom")
@@ -283,7 +302,7 @@ func chaos(t *testing.T, seed uint64, storm bool, limit time.Duration) {
 				break
 			}
 			var f *fuse
-			if storm && rnd.roll(2) == 0 {
+			if sky == storm && rnd.roll(2) == 0 {
 				f = &fuse{left: rnd.roll(30), after: rnd.roll(2) == 0}
 			}
 			workers.Go(func() { w.deliver(t.Context(), m, f) })
@@ -302,8 +321,8 @@ func chaos(t *testing.T, seed uint64, storm bool, limit time.Duration) {
 		}
 	}
 	for _, s := range w.sandboxes {
-		if took := w.runners[s.name].record.Took; s.running && took != 0 {
-			t.Errorf("sandbox %v still runs though its job %d is over", s.name, took)
+		if s.running {
+			t.Errorf("sandbox %v still runs though every job is over: %+v", s.name, w.runners[s.name].record)
 		}
 	}
 	if len(w.violations) > 0 {

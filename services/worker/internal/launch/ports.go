@@ -36,6 +36,9 @@ type Fleet interface {
 	Create(ctx context.Context, r run.Runner, p run.Pool, jit config.Secret) (id string, err error)
 	// Find returns the id of the running sandbox of that name, or "" if none runs.
 	Find(ctx context.Context, name run.Name) (id string, err error)
+	// Ask asks a sandbox whether its runner has a job. With release, a runner that has none is ended at once, and takes
+	// none any more.
+	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)
 	// Terminate ends a sandbox. Nil if it has ended.
 	Terminate(ctx context.Context, id string) error
 }

@@ -55,6 +55,11 @@ type (
 		Permanent bool
 		Limited   bool
 	}
+	// Claimed says that Runner counts for the job now. Launching says that its launch has not ended.
+	Claimed struct {
+		Runner    Name
+		Launching bool
+	}
 	// Placed says that a launch succeeded: the sandbox of the runner that the job counts on exists.
 	Placed struct{}
 )
@@ -65,6 +70,7 @@ func (Started) runEvent()  {}
 func (Finished) runEvent() {}
 func (Lost) runEvent()     {}
 func (Failed) runEvent()   {}
+func (Claimed) runEvent()  {}
 func (Placed) runEvent()   {}
 
 // Effect is what is to be done once the record that asks for it is saved. Each can be done twice.
@@ -93,6 +99,12 @@ type (
 		Runner    Name
 		For, From int64
 	}
+	// Confirm asks whether Job still counts on Runner, which counts for it now; Launching is as in Claimed.
+	Confirm struct {
+		Job       int64
+		Runner    Name
+		Launching bool
+	}
 	// Release asks that Runner counts for From no longer.
 	Release struct {
 		Runner Name
@@ -116,6 +128,8 @@ type (
 	Create struct{ Runner Runner }
 	// Inspect asks whether the sandbox of Runner still lives.
 	Inspect struct{ Runner Runner }
+	// Dismiss asks that the sandbox of Runner ends, if the runner has no job.
+	Dismiss struct{ Runner Runner }
 	// End asks that the sandbox and the registration of Runner end.
 	End struct{ Runner Runner }
 )
@@ -124,6 +138,7 @@ func (Launch) effect()  {}
 func (Take) effect()    {}
 func (Lose) effect()    {}
 func (Count) effect()   {}
+func (Confirm) effect() {}
 func (Release) effect() {}
 func (Retire) effect()  {}
 func (Requeue) effect() {}
@@ -131,6 +146,7 @@ func (Later) effect()   {}
 func (Bury) effect()    {}
 func (Create) effect()  {}
 func (Inspect) effect() {}
+func (Dismiss) effect() {}
 func (End) effect()     {}
 
 // Decide is what becomes of r when ev happens at now, and what is to be done then. It depends on nothing else.
@@ -148,6 +164,8 @@ func Decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 		return lost(r, ev)
 	case Failed:
 		return failed(r, ev)
+	case Claimed:
+		return r, claimed(r, ev)
 	case Placed:
 		r.Failures, r.Reason = 0, ""
 		return r, nil
@@ -164,8 +182,8 @@ func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
 	if r.State == Dead {
 		return dead(r, r.Reason)
 	}
-	if r.State != Waiting {
-		return r, nil
+	if r.State != Waiting { // What an earlier launch for it has left behind goes.
+		return r, taken(r, r.RanOn)
 	}
 	if ev.At.After(r.LastQueuedAt) {
 		r.LastQueuedAt = ev.At
@@ -258,10 +276,11 @@ func lost(r Run, ev Lost) (Run, []Effect) {
 			r.Runner = Name{}
 		}
 	}
-	var effects []Effect
+	// By now the runner may count for the job after all: whoever found it lost may have looked too early.
+	effects := []Effect{Release{Runner: ev.Runner, From: r.Job.ID}}
 	switch {
 	case hasSpare && r.State == Waiting && r.Runner == ev.Spare.Name:
-		return r, []Effect{Count{Runner: ev.Spare.Name, For: r.Job.ID, From: ev.From}}
+		return r, append(effects, Count{Runner: ev.Spare.Name, For: r.Job.ID, From: ev.From})
 	case hasSpare:
 		effects = append(effects, Release{Runner: ev.Spare.Name, From: ev.From})
 	}
@@ -269,6 +288,18 @@ func lost(r Run, ev Lost) (Run, []Effect) {
 		effects = append(effects, Requeue{Job: r.Job, QueuedAt: r.LastQueuedAt})
 	}
 	return r, effects
+}
+
+// claimed says what follows once a runner counts for the job of r.
+func claimed(r Run, ev Claimed) []Effect {
+	switch {
+	case r.State != Waiting || r.Runner != ev.Runner: // It came too late.
+		return []Effect{Release{Runner: ev.Runner, From: r.Job.ID}}
+	case ev.Launching: // The launch was another job's to see through, which needs it no longer.
+		return []Effect{Requeue{Job: r.Job, QueuedAt: r.LastQueuedAt}}
+	default:
+		return nil
+	}
 }
 
 // failed records why the job still waits, or gives it up.

@@ -119,8 +119,8 @@ func TestAQueuedJobWaitsOnARunner(t *testing.T) {
 			run.Queued{Job: job(1), At: ago(time.Minute)},
 			waiting(func(r *run.Run) { r.QueuedAt = ago(run.GiveUpAfter - 1) }), launch,
 		},
-		{"a job that runs wants nothing", running(), queued, running(), nil},
-		{"a job that is done wants nothing", done(), queued, done(), nil},
+		{"a job that runs wants nothing, but what its launch left behind is looked at", running(), queued, running(), []run.Effect{run.Take{Runner: runner(1, 1), By: 1}}},
+		{"a job that is done wants nothing either", done(), queued, done(), []run.Effect{run.Take{Runner: runner(1, 1), By: 1}}},
 		{
 			"a job that was given up is buried and its runner freed again, in case they were not",
 			waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no room" }), queued,
@@ -259,7 +259,9 @@ func TestAJobThatLostItsRunnerGetsTheSpareOneOrANewOne(t *testing.T) {
 	requeue := run.Requeue{Job: job(1), QueuedAt: ago(time.Minute)}
 	release := run.Release{Runner: runner(2, 1), From: 2}
 	onSpare := waiting(func(r *run.Run) { r.Runner = runner(2, 1) })
-	count := []run.Effect{run.Count{Runner: runner(2, 1), For: 1, From: 2}}
+	// Each time, the runner that is lost is freed too, in case it counts for the job by now.
+	free := run.Release{Runner: runner(1, 1), From: 1}
+	count := []run.Effect{free, run.Count{Runner: runner(2, 1), For: 1, From: 2}}
 	checkDecide(t, []decided{
 		{"the spare one will do", waiting(), lost(), onSpare, count},
 		{"a spare one that is being launched will do", waiting(), lost(func(r *run.Runner) { r.State = run.Launching }), onSpare, count},
@@ -267,23 +269,39 @@ func TestAJobThatLostItsRunnerGetsTheSpareOneOrANewOne(t *testing.T) {
 		{"a spare one of the enterprise will do", waiting(), lost(func(r *run.Runner) { r.Scope = "" }), onSpare, count},
 		{"labels and names are compared without case", waiting(), lost(func(r *run.Runner) { r.Job.Labels, r.Scope = []string{"x", "MODAL"}, "OCTO/Repo" }), onSpare, count},
 		{"asked again, the spare one is counted again", onSpare, lost(), onSpare, count},
-		{"there is no spare one", waiting(), run.Lost{Runner: runner(1, 1)}, alone, []run.Effect{requeue}},
-		{"asked again, a new one is wanted again", alone, run.Lost{Runner: runner(1, 1)}, alone, []run.Effect{requeue}},
-		{"the spare one is busy", waiting(), lost(func(r *run.Runner) { r.State = run.Busy }), alone, []run.Effect{release, requeue}},
-		{"the spare one has ended", waiting(), lost(func(r *run.Runner) { r.State = run.Ended }), alone, []run.Effect{release, requeue}},
-		{"the spare one is not on record", waiting(), lost(func(r *run.Runner) { r.State = run.Unknown }), alone, []run.Effect{release, requeue}},
-		{"the spare one counts for another by now", waiting(), lost(func(r *run.Runner) { r.For = 3 }), alone, []run.Effect{release, requeue}},
-		{"the spare one lacks a label", waiting(), lost(func(r *run.Runner) { r.Job.Labels = []string{"linux"} }), alone, []run.Effect{release, requeue}},
-		{"the spare one is another repository's", waiting(), lost(func(r *run.Runner) { r.Scope = "octo/other" }), alone, []run.Effect{release, requeue}},
+		{"there is no spare one", waiting(), run.Lost{Runner: runner(1, 1)}, alone, []run.Effect{free, requeue}},
+		{"asked again, a new one is wanted again", alone, run.Lost{Runner: runner(1, 1)}, alone, []run.Effect{free, requeue}},
+		{"the spare one is busy", waiting(), lost(func(r *run.Runner) { r.State = run.Busy }), alone, []run.Effect{free, release, requeue}},
+		{"the spare one has ended", waiting(), lost(func(r *run.Runner) { r.State = run.Ended }), alone, []run.Effect{free, release, requeue}},
+		{"the spare one is not on record", waiting(), lost(func(r *run.Runner) { r.State = run.Unknown }), alone, []run.Effect{free, release, requeue}},
+		{"the spare one counts for another by now", waiting(), lost(func(r *run.Runner) { r.For = 3 }), alone, []run.Effect{free, release, requeue}},
+		{"the spare one lacks a label", waiting(), lost(func(r *run.Runner) { r.Job.Labels = []string{"linux"} }), alone, []run.Effect{free, release, requeue}},
+		{"the spare one is another repository's", waiting(), lost(func(r *run.Runner) { r.Scope = "octo/other" }), alone, []run.Effect{free, release, requeue}},
 		{
 			"a job that counts on another runner keeps it", waiting(func(r *run.Run) { r.Runner = runner(1, 2) }), lost(),
 			waiting(func(r *run.Run) { r.Runner = runner(1, 2) }),
-			[]run.Effect{release},
+			[]run.Effect{free, release},
 		},
-		{"a job that runs needs none", running(), lost(), running(), []run.Effect{release}},
-		{"a job that runs needs none, and there is no spare one", running(), run.Lost{Runner: runner(1, 1)}, running(), nil},
-		{"a job that is done needs none", done(), lost(), done(), []run.Effect{release}},
-		{"a job of which nothing is known needs none", run.Run{}, run.Lost{Runner: runner(1, 1)}, run.Run{}, nil},
+		{"a job that runs needs none", running(), lost(), running(), []run.Effect{free, release}},
+		{"a job that runs needs none, and there is no spare one", running(), run.Lost{Runner: runner(1, 1)}, running(), []run.Effect{free}},
+		{"a job that is done needs none", done(), lost(), done(), []run.Effect{free, release}},
+		{"a job of which nothing is known needs none", run.Run{}, run.Lost{Runner: runner(1, 1)}, run.Run{}, []run.Effect{run.Release{Runner: runner(1, 1)}}},
+	})
+}
+
+func TestARunnerThatCountsForAJobIsStillWantedByIt(t *testing.T) {
+	claimed := run.Claimed{Runner: runner(1, 1)}
+	release := []run.Effect{run.Release{Runner: runner(1, 1), From: 1}}
+	checkDecide(t, []decided{
+		{"the job still waits on it", waiting(), claimed, waiting(), nil},
+		{
+			"the job still waits on it, and has to see its launch through", waiting(),
+			run.Claimed{Runner: runner(1, 1), Launching: true},
+			waiting(),
+			[]run.Effect{run.Requeue{Job: job(1), QueuedAt: ago(time.Minute)}},
+		},
+		{"the job counts on another by now", waiting(func(r *run.Run) { r.Runner = runner(1, 2) }), claimed, waiting(func(r *run.Run) { r.Runner = runner(1, 2) }), release},
+		{"the job runs by now", running(), claimed, running(), release},
 	})
 }
 

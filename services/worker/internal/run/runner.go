@@ -11,6 +11,10 @@ import (
 // call of a launch has ended by then. GitHub and Modal answer within seconds when they are well.
 const LaunchTimeout = time.Minute
 
+// SpareTime is how long a runner that no job counts on any more may still be given one. GitHub gives an idle runner to a
+// job that waits within seconds; asking one to end in that moment would end the job. After it, nobody is paid for.
+const SpareTime = 15 * time.Second
+
 // RunnerEvent is what happened to a Runner.
 type RunnerEvent interface{ runnerEvent() }
 
@@ -41,7 +45,10 @@ type (
 	// Counted says that the runner, counted for From so far, counts for For.
 	Counted struct{ For, From int64 }
 	// Released says that the job From counts on the runner no longer.
-	Released struct{ From int64 }
+	Released struct {
+		Name Name
+		From int64
+	}
 	// Gone says that the runner has ended, or is to end, for Reason.
 	Gone struct{ Reason string }
 )
@@ -77,47 +84,55 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 	case Counted:
 		return counted(r, ev)
 	case Released:
-		if r.For == ev.From && r.alive() {
-			r.For = 0
-		}
-		return r, nil
+		return released(r, ev, now)
 	case Gone:
 		return gone(r, ev, now)
 	}
 	panic(fmt.Sprintf("run: no such event: %T", ev)) // Unreachable: the interface is closed.
 }
 
-// wanted sees to it that the runner lives, or says that it does not.
+// wanted sees to it that the runner lives and counts for the job, or says that it does not. Whether the job still wants it
+// is asked each time: the wish may be old.
 func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
+	lose := []Effect{Lose{Job: ev.Job.ID, Runner: ev.Name, From: r.For}}
+	confirm := Confirm{Job: ev.Job.ID, Runner: ev.Name}
+	if r.alive() && r.For == 0 { // Released, or a count for the job was cut short.
+		r.For, r.SpareSince = ev.Job.ID, time.Time{}
+	}
+	if r.alive() && r.For != ev.Job.ID {
+		return r, lose
+	}
 	switch r.State {
 	case Unknown:
-		r = Runner{Name: ev.Name, State: Launching, Job: ev.Job, Scope: ev.Scope, For: ev.Job.ID, Until: now.Add(LaunchTimeout)}
-		return r, []Effect{Create{Runner: r}}
+		r = Runner{
+			Name: ev.Name, State: Launching, Job: ev.Job, Scope: ev.Scope, For: ev.Job.ID, Until: now.Add(LaunchTimeout),
+		}
+		return r, []Effect{confirm, Create{Runner: r}}
 	case Launching:
 		if now.Before(r.Until) {
-			return r, []Effect{Later{At: r.Until}}
+			return r, []Effect{confirm, Later{At: r.Until}}
 		}
 		r.Until = now.Add(LaunchTimeout)
-		return r, []Effect{Create{Runner: r}}
+		return r, []Effect{confirm, Create{Runner: r}}
 	case Launched:
 		if check := r.LaunchedAt.Add(ev.CheckAfter); now.Before(check) {
-			return r, []Effect{Later{At: check}}
+			return r, []Effect{confirm, Later{At: check}}
 		}
-		return r, []Effect{Inspect{Runner: r}}
+		return r, []Effect{confirm, Inspect{Runner: r}}
 	case Busy:
 		if r.Took == ev.Job.ID {
 			return r, nil
 		}
 	case Ended:
 	}
-	return r, []Effect{Lose{Job: ev.Job.ID, Runner: r.Name, From: r.For}}
+	return r, lose
 }
 
 func created(r Runner, ev Created, now time.Time) (Runner, []Effect) {
 	switch r.State {
 	case Launching, Busy: // A runner can take a job before we have recorded its sandbox.
 	case Launched:
-		return r, nil // Twice.
+		return r, spare(r, now) // Twice.
 	case Unknown, Ended:
 		r.SandboxID = ev.SandboxID
 		return r, []Effect{End{Runner: r}}
@@ -129,7 +144,7 @@ func created(r Runner, ev Created, now time.Time) (Runner, []Effect) {
 	if r.State == Launching {
 		r.State, r.Until = Launched, time.Time{}
 	}
-	return r, nil
+	return r, spare(r, now)
 }
 
 // runnerTaken records the job that the runner took, and lets the job that counted on it know if it is another.
@@ -153,22 +168,60 @@ func runnerTaken(r Runner, ev Taken) (Runner, []Effect) {
 // counted gives the runner to another job, unless it is too late.
 func counted(r Runner, ev Counted) (Runner, []Effect) {
 	if r.For == ev.From && r.alive() {
-		r.For = ev.For
+		r.For, r.SpareSince = ev.For, time.Time{}
 	}
 	switch {
-	case r.For == ev.For && r.alive(), r.State == Busy && r.Took == ev.For:
+	case r.For == ev.For && r.alive():
+		return r, []Effect{Confirm{Job: ev.For, Runner: r.Name, Launching: r.State == Launching}}
+	case r.State == Busy && r.Took == ev.For:
 		return r, nil
 	default:
 		return r, []Effect{Lose{Job: ev.For, Runner: r.Name, From: ev.From}}
 	}
 }
 
-// gone ends the runner. What is left of it is ended again each time, since the last time may not have come to its end.
+// released makes the runner a spare one, which goes unless GitHub gives it a job first. One that was not begun never is.
+func released(r Runner, ev Released, now time.Time) (Runner, []Effect) {
+	if r.State == Unknown && ev.Name.Job == ev.From {
+		return Runner{Name: ev.Name, State: Ended, EndedAt: now, Reason: "not needed before it was launched"}, nil
+	}
+	if r.For != 0 && r.For == ev.From && r.alive() {
+		r.For, r.SpareSince = 0, now
+	}
+	if r.State == Ended && r.For == 0 && r.Job.ID != 0 {
+		return gone(r, Gone{}, now) // As the last time, which may not have come to its end.
+	}
+	if r.State != Launching || r.For != 0 {
+		return r, spare(r, now)
+	}
+	if now.Before(r.Until) { // Whoever launches it sees that nobody counts on it, unless they die.
+		return r, []Effect{Later{At: r.Until}}
+	}
+	return gone(r, Gone{Reason: "not needed before its launch had ended"}, now)
+}
+
+// spare is what follows for a runner that no job counts on.
+func spare(r Runner, now time.Time) []Effect {
+	if r.State != Launched || r.For != 0 {
+		return nil
+	}
+	if end := r.SpareSince.Add(SpareTime); now.Before(end) {
+		return []Effect{Later{At: end}}
+	}
+	return []Effect{Dismiss{Runner: r}}
+}
+
+// gone ends the runner, and tells the job that still counts on it. What is left of it is ended again each time, since the
+// last time may not have come to its end; the job comes first, since it waits.
 func gone(r Runner, ev Gone, now time.Time) (Runner, []Effect) {
 	if r.State != Ended {
 		r.State, r.Reason, r.EndedAt, r.Until = Ended, ev.Reason, now, time.Time{}
 	}
-	return r, []Effect{End{Runner: r}}
+	var effects []Effect
+	if r.For != 0 && r.Took == 0 {
+		effects = []Effect{Lose{Job: r.For, Runner: r.Name, From: r.For}}
+	}
+	return r, append(effects, End{Runner: r})
 }
 
 // covers reports whether GitHub could give j to the runner: it is registered where j's repository can use it, and its

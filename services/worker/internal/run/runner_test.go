@@ -44,16 +44,17 @@ func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
 	wanted := run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo", CheckAfter: 6 * time.Minute}
 	lose := []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1}}
 	old := func(r *run.Runner) { r.LaunchedAt = ago(6 * time.Minute) }
+	confirm := run.Confirm{Job: 1, Runner: runner(1, 1)}
 	checkDecideRunner(t, []decidedRunner{
-		{"one of which nothing is known is created", run.Runner{}, wanted, launching(), []run.Effect{run.Create{Runner: launching()}}},
-		{"one that somebody creates is waited for", launching(), wanted, launching(), []run.Effect{run.Later{At: in(run.LaunchTimeout)}}},
+		{"one of which nothing is known is created", run.Runner{}, wanted, launching(), []run.Effect{confirm, run.Create{Runner: launching()}}},
+		{"one that somebody creates is waited for", launching(), wanted, launching(), []run.Effect{confirm, run.Later{At: in(run.LaunchTimeout)}}},
 		{
 			"one whose creation took too long is created anew", launching(func(r *run.Runner) { r.Until, r.Reason = now, "slow" }), wanted,
 			launching(func(r *run.Runner) { r.Reason = "slow" }),
-			[]run.Effect{run.Create{Runner: launching(func(r *run.Runner) { r.Reason = "slow" })}},
+			[]run.Effect{confirm, run.Create{Runner: launching(func(r *run.Runner) { r.Reason = "slow" })}},
 		},
-		{"one that was launched is looked at in time", launched(), wanted, launched(), []run.Effect{run.Later{At: in(6*time.Minute - 30*time.Second)}}},
-		{"one that has waited long is looked at now", launched(old), wanted, launched(old), []run.Effect{run.Inspect{Runner: launched(old)}}},
+		{"one that was launched is looked at in time", launched(), wanted, launched(), []run.Effect{confirm, run.Later{At: in(6*time.Minute - 30*time.Second)}}},
+		{"one that has waited long is looked at now", launched(old), wanted, launched(old), []run.Effect{confirm, run.Inspect{Runner: launched(old)}}},
 		{"one that is busy with the job is all right", launched(busyWith(1)), wanted, launched(busyWith(1)), nil},
 		{"one that is busy with another job is lost", launched(busyWith(2)), wanted, launched(busyWith(2)), lose},
 		{"one that has ended is lost", launched(ended), wanted, launched(ended), lose},
@@ -72,6 +73,11 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 		{
 			"a runner that took its job before its sandbox was recorded stays busy", launching(busyWith(1)), created,
 			launching(busyWith(1), func(r *run.Runner) { r.SandboxID, r.LaunchedAt, r.GitHubID = "sb-1", now, 77 }), nil,
+		},
+		{
+			"the sandbox of one that nobody needs any more goes again", launching(func(r *run.Runner) { r.For = 0 }), created,
+			launched(fresh, func(r *run.Runner) { r.For = 0 }),
+			[]run.Effect{run.Dismiss{Runner: launched(fresh, func(r *run.Runner) { r.For = 0 })}},
 		},
 		{"a sandbox that is told twice is one", launched(), run.Created{GitHubID: 1, SandboxID: "sb-2"}, launched(), nil},
 		{
@@ -142,16 +148,74 @@ func TestARunnerIsCountedForOneJob(t *testing.T) {
 	for2 := func(r *run.Runner) { r.For = 2 }
 	counted := run.Counted{For: 2, From: 1}
 	lose := []run.Effect{run.Lose{Job: 2, Runner: runner(1, 1), From: 1}}
-	free := func(r *run.Runner) { r.For = 0 }
+	confirm := []run.Effect{run.Confirm{Job: 2, Runner: runner(1, 1)}}
+	free := func(r *run.Runner) { r.For, r.SpareSince = 0, now }
+	longFree := func(r *run.Runner) { r.For, r.SpareSince = 0, ago(run.SpareTime) }
+	late := func(r *run.Runner) { r.Until = now }
+	neverNeeded := func(r *run.Runner) {
+		r.State, r.EndedAt, r.Until, r.Reason = run.Ended, now, time.Time{}, "not needed before its launch had ended"
+	}
 	checkDecideRunner(t, []decidedRunner{
-		{"it goes from one to the other", launched(), counted, launched(for2), nil},
-		{"so does one that is being launched", launching(), counted, launching(for2), nil},
-		{"asked again, it counts already", launched(for2), counted, launched(for2), nil},
+		{"it goes from one to the other", launched(), counted, launched(for2), confirm},
+		{"so does one that is being launched", launching(), counted, launching(for2), []run.Effect{run.Confirm{Job: 2, Runner: runner(1, 1), Launching: true}}},
+		{"asked again, it counts already", launched(for2), counted, launched(for2), confirm},
+		{
+			"a spare one that a job is led to counts for it", launched(free),
+			run.Wanted{Name: runner(1, 1), Job: job(2), CheckAfter: time.Minute},
+			launched(for2),
+			append(confirm, run.Later{At: launched().LaunchedAt.Add(time.Minute)}),
+		},
+		{
+			"one that counts for another is lost to a job that is led to it", launched(),
+			run.Wanted{Name: runner(1, 1), Job: job(2), CheckAfter: time.Minute},
+			launched(),
+			lose,
+		},
 		{"it counts for a third", launched(func(r *run.Runner) { r.For = 3 }), counted, launched(func(r *run.Runner) { r.For = 3 }), lose},
 		{"it is busy with the very job", launched(busyWith(2)), counted, launched(busyWith(2)), nil},
 		{"it is busy with another", launched(busyWith(3)), counted, launched(busyWith(3)), lose},
 		{"it has ended", launched(ended), counted, launched(ended), lose},
-		{"it is released by the one that counted on it", launched(), run.Released{From: 1}, launched(free), nil},
+		{
+			"it is released by the one that counted on it, and may be given another job for a while",
+			launched(),
+			run.Released{Name: runner(1, 1), From: 1},
+			launched(free),
+			[]run.Effect{run.Later{At: in(run.SpareTime)}},
+		},
+		{
+			"it was released a while ago, and goes", launched(longFree),
+			run.Released{Name: runner(1, 1), From: 1},
+			launched(longFree),
+			[]run.Effect{run.Dismiss{Runner: launched(longFree)}},
+		},
+		{
+			"it is released while it is launched, and looked at when the launch must have ended",
+			launching(),
+			run.Released{Name: runner(1, 1), From: 1},
+			launching(free),
+			[]run.Effect{run.Later{At: launching().Until}},
+		},
+		{
+			"it is released and whoever launched it has died",
+			launching(late),
+			run.Released{Name: runner(1, 1), From: 1},
+			launching(late, free, neverNeeded),
+			[]run.Effect{run.End{Runner: launching(late, free, neverNeeded)}},
+		},
+		{
+			"it is released before it was begun, and never is",
+			run.Runner{},
+			run.Released{Name: runner(1, 1), From: 1},
+			run.Runner{Name: runner(1, 1), State: run.Ended, EndedAt: now, Reason: "not needed before it was launched"},
+			nil,
+		},
+		{
+			"it was released and ended, and what is left of it is ended again", launched(ended, func(r *run.Runner) { r.For = 0 }),
+			run.Released{Name: runner(1, 1), From: 1},
+			launched(ended, func(r *run.Runner) { r.For = 0 }),
+			[]run.Effect{run.End{Runner: launched(ended, func(r *run.Runner) { r.For = 0 })}},
+		},
+		{"one of which nothing is recorded was counted for somebody else", run.Runner{}, run.Released{Name: runner(1, 1), From: 2}, run.Runner{}, nil},
 		{"it is not released by another", launched(for2), run.Released{From: 1}, launched(for2), nil},
 		{"one that is busy keeps whom it was for", launched(busyWith(2)), run.Released{From: 1}, launched(busyWith(2)), nil},
 		{"one that has ended keeps whom it was for", launched(ended), run.Released{From: 1}, launched(ended), nil},
@@ -160,14 +224,21 @@ func TestARunnerIsCountedForOneJob(t *testing.T) {
 
 func TestARunnerThatIsGoneEnds(t *testing.T) {
 	over := func(r *run.Runner) { r.State, r.EndedAt, r.Reason, r.Until = run.Ended, now, "idle", time.Time{} }
+	lose := run.Lose{Job: 1, Runner: runner(1, 1), From: 1}
 	checkDecideRunner(t, []decidedRunner{
-		{"what is left of it is ended", launched(), run.Gone{Reason: "idle"}, launched(over), []run.Effect{run.End{Runner: launched(over)}}},
-		{"so is what is left of a launch", launching(), run.Gone{Reason: "idle"}, launching(over), []run.Effect{run.End{Runner: launching(over)}}},
+		{"what is left of it is ended", launched(), run.Gone{Reason: "idle"}, launched(over), []run.Effect{lose, run.End{Runner: launched(over)}}},
+		{
+			"one that had a job tells nobody", launched(busyWith(1)),
+			run.Gone{Reason: "idle"},
+			launched(busyWith(1), over),
+			[]run.Effect{run.End{Runner: launched(busyWith(1), over)}},
+		},
+		{"so is what is left of a launch", launching(), run.Gone{Reason: "idle"}, launching(over), []run.Effect{lose, run.End{Runner: launching(over)}}},
 		{
 			"asked again, what is left is ended again, for the first reason", launched(ended),
 			run.Gone{Reason: "idle"},
 			launched(ended),
-			[]run.Effect{run.End{Runner: launched(ended)}},
+			[]run.Effect{lose, run.End{Runner: launched(ended)}},
 		},
 	})
 }

@@ -110,6 +110,8 @@ type Runner struct {
 	For int64 `json:"for,omitempty"`
 	// Took is the job that it took.
 	Took int64 `json:"took,omitempty"`
+	// SpareSince is since when no job counts on it.
+	SpareSince time.Time `json:"spare_since,omitzero"`
 	// Until is when another worker may take over a launch that has not ended.
 	Until time.Time `json:"until,omitzero"`
 	// GitHubID is GitHub's id of the registration.
@@ -120,6 +122,23 @@ type Runner struct {
 	LaunchedAt time.Time `json:"launched_at,omitzero"`
 	EndedAt    time.Time `json:"ended_at,omitzero"`
 }
+
+// Evidence is what a sandbox says of its runner.
+type Evidence string
+
+// What a sandbox can say. The words are the entrypoint's.
+const (
+	// Starting is a sandbox that can't tell yet.
+	Starting Evidence = "starting"
+	// Idle is a runner that has no job.
+	Idle Evidence = "idle"
+	// HasJob is a runner that has one.
+	HasJob Evidence = "busy"
+	// ReleasedNow is a runner that had no job and will take none.
+	ReleasedNow Evidence = "released"
+	// Over is a sandbox that has ended.
+	Over Evidence = "over"
+)
 
 // alive reports whether the runner may still take a job.
 func (r Runner) alive() bool { return r.State == Launching || r.State == Launched }

@@ -227,3 +227,6 @@ func (r *Rig) Tails(lines int) string {
 	}
 	return out.String()
 }
+
+// Dir is where configuration, data and logs are.
+func (r *Rig) Dir() string { return r.options.Dir }
