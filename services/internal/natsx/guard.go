@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,17 +31,22 @@ type Guard struct {
 	topology wire.Topology
 	log      *slog.Logger
 	last     atomic.Pointer[error]
+	once     sync.Once
+	verified chan struct{} // closed by the first round that went well
 }
 
 // NewGuard returns a guard that has not checked anything yet.
 func NewGuard(js jetstream.JetStream, topology wire.Topology, log *slog.Logger) *Guard {
-	g := &Guard{js: js, topology: topology, log: log}
+	g := &Guard{js: js, topology: topology, log: log, verified: make(chan struct{})}
 	g.last.Store(&errNotChecked)
 	return g
 }
 
 // Check returns how the last round went: nil, or what is wrong. It asks nobody, so it suits a readiness check.
 func (g *Guard) Check(context.Context) error { return *g.last.Load() }
+
+// Verified is closed once a round has gone well: before that, there may be nothing to pull from.
+func (g *Guard) Verified() <-chan struct{} { return g.verified }
 
 // Run ensures the topology at once, then every minute, and every second while it can't; it returns when ctx ends. It
 // logs when the result changes.
@@ -64,9 +70,12 @@ func (g *Guard) round(ctx context.Context) error {
 	defer cancel()
 	created, err := Ensure(ctx, g.js, g.topology)
 	if len(created) > 0 {
-		g.log.WarnContext(ctx, "topology created", slog.String("created", strings.Join(created, ", ")))
+		g.log.InfoContext(ctx, "topology created", slog.String("created", strings.Join(created, ", ")))
 	}
 	before := *g.last.Swap(&err)
+	if err == nil {
+		g.once.Do(func() { close(g.verified) })
+	}
 	switch {
 	case err == nil && before != nil:
 		g.log.InfoContext(ctx, "topology verified")

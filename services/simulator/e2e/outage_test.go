@@ -37,9 +37,9 @@ func TestWithoutNATSWebhooksAreRefusedInTimeAndTheSystemRecoversByItself(t *test
 	}
 	for _, url := range s.AdminURLs() {
 		eventually(t, url+" is not ready", func(ctx context.Context) bool {
-			return getURL(t, ctx, url+"/readyz").status == http.StatusServiceUnavailable
+			return getURL(ctx, t, url+"/readyz").status == http.StatusServiceUnavailable
 		})
-		if health := getURL(t, t.Context(), url+"/healthz"); health.status != http.StatusOK {
+		if health := getURL(t.Context(), t, url+"/healthz"); health.status != http.StatusOK {
 			t.Errorf("%s/healthz answered %+v: a restart would not help", url, health)
 		}
 	}
@@ -48,7 +48,7 @@ func TestWithoutNATSWebhooksAreRefusedInTimeAndTheSystemRecoversByItself(t *test
 	}
 	for _, url := range s.AdminURLs() {
 		eventually(t, url+" is ready again", func(ctx context.Context) bool {
-			return getURL(t, ctx, url+"/readyz").status == http.StatusOK
+			return getURL(ctx, t, url+"/readyz").status == http.StatusOK
 		})
 	}
 	s.serve(workload.Options{Jobs: 10}, nil)

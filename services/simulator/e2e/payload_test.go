@@ -25,6 +25,7 @@ func TestPayloadsOfGitHub(t *testing.T) {
 	}
 	ignored, accepted := answer{status: http.StatusAccepted, body: "ignored"}, answer{status: http.StatusAccepted, body: "accepted"}
 	t.Run("as they are, none asks for a runner of ours", func(t *testing.T) {
+		s := s.in(t)
 		for event, files := range map[string][]string{
 			"workflow_job": payloadFiles(t, "workflow_job"),
 			"check_run":    {"other/check_run.json"}, "workflow_run": {"other/workflow_run.json"}, "push": {"other/push.json"},
@@ -40,12 +41,14 @@ func TestPayloadsOfGitHub(t *testing.T) {
 		}
 	})
 	t.Run("a queued job with our label gets a sandbox", func(t *testing.T) {
+		s := s.in(t)
 		if got := s.post(t.Context(), "workflow_job", relabel(t, "workflow_job/queued.payload.json")); got != accepted {
 			t.Fatalf("answered %+v, want %+v", got, accepted)
 		}
 		eventually(t, "a sandbox is made for the job", func(ctx context.Context) bool { return slices.Contains(s.served(ctx), job) })
 	})
 	t.Run("all others with our label are stored", func(t *testing.T) {
+		s := s.in(t)
 		for _, file := range payloadFiles(t, "workflow_job") {
 			if got := s.post(t.Context(), "workflow_job", relabel(t, file)); got != accepted {
 				t.Errorf("%s: answered %+v, want %+v", file, got, accepted)
@@ -53,6 +56,7 @@ func TestPayloadsOfGitHub(t *testing.T) {
 		}
 	})
 	t.Run("nothing that was ignored got a sandbox", func(t *testing.T) {
+		s := s.in(t)
 		if got, want := s.served(t.Context()), []string{job}; !slices.Equal(got, want) {
 			t.Errorf("sandboxes were made for the jobs %v, want %v", got, want)
 		}

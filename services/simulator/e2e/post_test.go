@@ -53,7 +53,7 @@ func roundTrip(t *testing.T, req *http.Request) answer {
 	return answer{status: resp.StatusCode, body: strings.TrimSpace(string(body)), retryAfter: resp.Header.Get("Retry-After")}
 }
 
-func getURL(t *testing.T, ctx context.Context, url string) answer {
+func getURL(ctx context.Context, t *testing.T, url string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -107,6 +107,9 @@ func start(t *testing.T, o rig.Options) *system {
 	return &system{Rig: r, t: t}
 }
 
+// in is the system for a subtest.
+func (s *system) in(t *testing.T) *system { return &system{Rig: s.Rig, t: t} }
+
 // serve runs a workload to its end and checks what must hold for each: no job is lost, each ran exactly once, only those
 // failed that were to, and nothing is left. watch, which may be nil, sees every state on the way.
 func (s *system) serve(o workload.Options, watch func(report.Report) error) report.Report {

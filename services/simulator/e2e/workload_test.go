@@ -76,7 +76,7 @@ func TestJobsOutliveErrorsOfGitHubAndModal(t *testing.T) {
 	}
 	for n, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := &system{Rig: s.Rig, t: t}
+			s := s.in(t)
 			strikes := func() int {
 				state, err := s.Simulator.GitHub(t.Context())
 				if err != nil {

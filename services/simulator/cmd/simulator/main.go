@@ -43,9 +43,11 @@ func run() int {
 	return 0
 }
 
-// signalled is asked for by the commands that end in good order on a first signal; a second one ends them at once.
+// signalled is asked for by the commands that end in good order on a first signal; Ctrl-C once more ends them at once.
 func signalled() (context.Context, error) {
-	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, restore)
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGTERM stays caught: a process whose parent dies may get it once for each of the parent's threads, and has sandboxes
+	// to end.
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
 	return ctx, nil
 }

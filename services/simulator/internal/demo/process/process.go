@@ -54,7 +54,7 @@ func Start(s Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", s.Name, err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the program has its own copy
 	if p.from, err = log.Seek(0, io.SeekEnd); err != nil {
 		return nil, fmt.Errorf("log of %s: %w", s.Name, err)
 	}
@@ -199,7 +199,7 @@ func (p *Process) Tail(lines int) string {
 	if err != nil {
 		return err.Error()
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	end, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err.Error()

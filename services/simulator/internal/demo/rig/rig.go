@@ -127,8 +127,7 @@ func (r *Rig) startSimulator(ctx context.Context) error {
 		"run", "--github-addr=" + loopback, "--modal-addr=" + loopback, "--control-addr=" + loopback,
 		"--seed=" + strconv.FormatUint(r.options.Seed, 10),
 	}
-	spec.Env = append(spec.Env, r.Secrets.github()...)
-	spec.Env = append(spec.Env, r.Secrets.modal()...)
+	spec.Env = slices.Concat(spec.Env, r.Secrets.github(), r.Secrets.modal())
 	r.simulator = &part{spec: spec}
 	line, err := r.simulator.start(ctx, "simulator started")
 	if err != nil {
@@ -141,9 +140,9 @@ func (r *Rig) startSimulator(ctx context.Context) error {
 // StartIngress starts the ingress n, counted from 0, again on the address that it had.
 func (r *Rig) StartIngress(ctx context.Context, n int) error {
 	i := r.ingresses[n]
-	i.spec.Env = append(r.spec("ingress", n).Env,
-		"NATS_URL="+r.NATSURL(), "WEBHOOK_SECRET="+r.Secrets.Webhook, "INGRESS_ADDR="+i.addr, "INGRESS_ADMIN_ADDR="+loopback)
-	i.spec.Env = append(i.spec.Env, r.options.Env...)
+	i.spec.Env = slices.Concat(r.spec("ingress", n).Env, []string{
+		"NATS_URL=" + r.NATSURL(), "WEBHOOK_SECRET=" + r.Secrets.Webhook, "INGRESS_ADDR=" + i.addr, "INGRESS_ADMIN_ADDR=" + loopback,
+	}, r.options.Env)
 	return i.startReady(ctx, "ingress started")
 }
 
@@ -154,11 +153,11 @@ func (r *Rig) StartWorker(ctx context.Context, n int) error {
 		github = r.options.GitHubVia(github)
 	}
 	w := r.workers[n]
-	w.spec.Env = append(r.spec("worker", n).Env, "INSECURE_DEV=1",
-		"NATS_URL="+r.NATSURL(), "GITHUB_API_URL="+github, "MODAL_SERVER_URL="+r.Simulator.ModalURL, "WORKER_ADMIN_ADDR="+loopback)
-	w.spec.Env = append(w.spec.Env, r.Secrets.github()...)
-	w.spec.Env = append(w.spec.Env, r.Secrets.modal()...)
-	w.spec.Env = append(w.spec.Env, r.options.Env...)
+	w.spec.Env = slices.Concat(r.spec("worker", n).Env, []string{
+		"INSECURE_DEV=1", "NATS_URL=" + r.NATSURL(),
+		"GITHUB_API_URL=" + github,
+		"MODAL_SERVER_URL=" + r.Simulator.ModalURL, "WORKER_ADMIN_ADDR=" + loopback,
+	}, r.Secrets.github(), r.Secrets.modal(), r.options.Env)
 	return w.startReady(ctx, "worker started")
 }
 
