@@ -21,6 +21,9 @@ import (
 	"modal-github-runner/services/internal/lifecycle"
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/internal/obs"
+	"modal-github-runner/services/worker/internal/adminapi"
+	"modal-github-runner/services/worker/internal/conditional"
+	"modal-github-runner/services/worker/internal/control"
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/forge"
 	"modal-github-runner/services/worker/internal/intake"
@@ -43,15 +46,20 @@ var ErrHard = errors.New("the worker is being stopped")
 
 // App is a worker that is ready to run.
 type App struct {
-	cfg     Config
-	log     *slog.Logger
-	stack   *lifecycle.Stack
-	admin   *obs.Admin
-	guard   *natsx.Guard
-	fleet   *fleet.Fleet
-	forge   *forge.Forge
-	intakes []*intake.Intake
-	addr    net.Addr
+	cfg   Config
+	log   *slog.Logger
+	stack *lifecycle.Stack
+	admin *obs.Admin
+	guard *natsx.Guard
+	fleet *fleet.Fleet
+	forge *forge.Forge
+	// surveyor is the forge of the sweeps, which ask again and again for what seldom changes.
+	surveyor *forge.Forge
+	control  *control.Control
+	metrics  *metrics
+	sweeps   sweeps
+	intakes  []*intake.Intake
+	addr     net.Addr
 }
 
 // New makes every part and begins to listen on the admin address. NATS, GitHub and Modal need not answer yet.
@@ -80,6 +88,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (a *App, err error) 
 	}
 	pools := []run.Pool{run.DefaultPool(wire.DefaultPool)}
 	a.guard = natsx.NewGuard(js, wire.JobsTopology([]string{wire.DefaultPool}), log)
+	a.control = control.New(js)
 	if err := a.adapters(registry); err != nil {
 		return nil, err
 	}
@@ -87,20 +96,23 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (a *App, err error) 
 	if err != nil {
 		return nil, err
 	}
-	publisher := intake.NewPublisher(js)
+	a.metrics = m
+	publisher, records := intake.NewPublisher(js), ledger.New(js)
+	launcher := launch.New(launch.Options{
+		Ledger: records, Forge: a.forge, Fleet: a.fleet, Queue: publisher, Observer: m, Pools: pools, Log: log,
+		Admit: a.admit,
+		Rand:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
+	})
 	options := intake.Options{
-		JS: js, Publisher: publisher, Observer: m, Tracer: tracing.Tracer(serviceName), Log: log,
-		Handler: launch.New(launch.Options{
-			Ledger: ledger.New(js), Forge: a.forge, Fleet: a.fleet, Queue: publisher, Observer: m, Pools: pools, Log: log,
-			Admit: func(j run.Job) error { return wire.AdmitRepo(cfg.AllowedRepos, j.Owner, j.Repo, j.Private) },
-			Rand:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
-		}),
+		JS: js, Publisher: publisher, Observer: m, Tracer: tracing.Tracer(serviceName), Log: log, Handler: launcher,
 	}
 	for _, p := range pools {
 		a.intakes = append(a.intakes, intake.New(options, wire.QueuedConsumer(p.Name), cfg.Launches))
 	}
 	a.intakes = append(a.intakes, intake.New(options, wire.ConsumerOutcomes, outcomeSlots))
-	return a, a.listen(ctx, registry, conn)
+	a.sweeps = a.newSweeps(js, records, launcher, publisher)
+	questions := adminapi.New(adminapi.Options{Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Log: log})
+	return a, a.listen(ctx, registry, conn, questions)
 }
 
 func (a *App) adapters(registry *prometheus.Registry) error {
@@ -114,23 +126,27 @@ func (a *App) adapters(registry *prometheus.Registry) error {
 		MaxIdleConnsPerHost: a.cfg.Launches, IdleConnTimeout: idleConnTimeout, TLSHandshakeTimeout: tlsTimeout,
 	}
 	a.stack.Push("github", func(context.Context) error { transport.CloseIdleConnections(); return nil })
-	a.forge = forge.New(forge.Options{
+	options := forge.Options{
 		APIURL: a.cfg.apiURL(), AppID: a.cfg.AppID, AppKey: a.cfg.AppKey, Token: a.cfg.GitHubToken,
 		Scope: a.cfg.RunnerScope, GroupID: a.cfg.RunnerGroupID, Transport: transport, Metrics: github,
-	})
+	}
+	a.forge = forge.New(options)
+	options.Transport = conditional.New(transport)
+	a.surveyor = forge.New(options)
 	modal, err := fleet.NewMetrics(registry)
 	if err != nil {
 		return err
 	}
 	a.fleet = fleet.New(fleet.Options{
 		TokenID: a.cfg.ModalTokenID, TokenSecret: a.cfg.ModalTokenSecret,
-		Environment: a.cfg.ModalEnvironment, App: a.cfg.ModalApp, Metrics: modal, Log: a.log,
+		Environment: a.cfg.ModalEnvironment, App: a.cfg.ModalApp, Deployment: a.control.Deployment,
+		Metrics: modal, Log: a.log,
 	})
 	a.stack.Push("modal", func(context.Context) error { a.fleet.Close(); return nil })
 	return nil
 }
 
-func (a *App) listen(ctx context.Context, registry *prometheus.Registry, conn *nats.Conn) error {
+func (a *App) listen(ctx context.Context, registry *prometheus.Registry, conn *nats.Conn, questions *adminapi.API) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.Admin.Addr)
 	if err != nil {
 		return fmt.Errorf("WORKER_ADMIN_ADDR: %w", err)
@@ -141,9 +157,15 @@ func (a *App) listen(ctx context.Context, registry *prometheus.Registry, conn *n
 		// Neither GitHub nor Modal: an outage of theirs must not take workers out of service, it shows in the metrics.
 		Checks: []obs.Check{{Name: "nats", Run: natsx.Connected(conn)}, {Name: "topology", Run: a.guard.Check}},
 	})
+	questions.Mount(a.admin.Handle)
 	a.admin.Serve(listener)
 	a.stack.Push("admin", a.admin.Shutdown)
 	return nil
+}
+
+// admit returns nil if the job's repository may use our runners, else why not.
+func (a *App) admit(j run.Job) error {
+	return wire.AdmitRepo(a.cfg.AllowedRepos, j.Owner, j.Repo, j.Private)
 }
 
 // Addr is where the admin listener listens.
@@ -164,8 +186,21 @@ func (a *App) Run(ctx context.Context) error {
 			return a.forge.Release(ctx, a.cfg.RunnerVersion)
 		})
 	})
+	keeping.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-a.guard.Verified():
+			a.lead(ctx)
+		}
+	})
 	for _, i := range a.intakes {
-		pulling.Go(func() { i.Run(ctx, working) })
+		pulling.Go(func() {
+			select {
+			case <-ctx.Done():
+			case <-a.guard.Verified():
+				i.Run(ctx, working)
+			}
+		})
 	}
 	a.log.LogAttrs(ctx, slog.LevelInfo, "worker started", slog.String("admin_addr", a.addr.String()), slog.String("github", a.cfg.apiURL().Host))
 

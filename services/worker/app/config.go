@@ -1,6 +1,8 @@
 package app
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"net/url"
 	"regexp"
@@ -52,7 +54,7 @@ type Config struct {
 
 // AdminConfig is about the admin listener.
 type AdminConfig struct {
-	Addr  string `default:"127.0.0.1:9091" doc:"address of /healthz, /readyz and /metrics; never public" env:"WORKER_ADMIN_ADDR"`
+	Addr  string `default:"127.0.0.1:9091" doc:"address of /healthz, /readyz, /metrics and what operators ask; never public" env:"WORKER_ADMIN_ADDR"`
 	Pprof bool   `default:"false"          doc:"serve /debug/pprof on the admin address"                 env:"WORKER_PPROF"`
 }
 
@@ -75,16 +77,21 @@ func (c *Config) Validate() error {
 	case !hasApp && !hasToken:
 		invalid("GITHUB_APP_ID", "must be set with GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN must be", "")
 	}
+	if hasKey && !isRSAKey(c.AppKey.Get()) {
+		invalid("GITHUB_APP_PRIVATE_KEY", "must be the PEM file that GitHub made for the App", c.AppKey.String())
+	}
 	if c.GHESDomain != "" && !domainForm.MatchString(c.GHESDomain) {
 		invalid("GITHUB_ENTERPRISE_DOMAIN", "must be a host name", c.GHESDomain)
 	}
 	if c.GHESDomain != "" && c.GitHubURL != nil {
 		invalid("GITHUB_ENTERPRISE_DOMAIN", "must not be set together with GITHUB_API_URL", c.GHESDomain)
 	}
-	for name, u := range map[string]*url.URL{"GITHUB_API_URL": c.GitHubURL, "MODAL_SERVER_URL": c.ModalServerURL} {
-		if u != nil && u.Scheme == "http" && !c.InsecureDev {
-			invalid(name, "must be https:// unless INSECURE_DEV=1", u.Redacted())
-		}
+	plain := func(u *url.URL) bool { return u != nil && u.Scheme == "http" && !c.InsecureDev }
+	if plain(c.GitHubURL) {
+		invalid("GITHUB_API_URL", "must be https:// unless INSECURE_DEV=1", c.GitHubURL.Redacted())
+	}
+	if plain(c.ModalServerURL) {
+		invalid("MODAL_SERVER_URL", "must be https:// unless INSECURE_DEV=1", c.ModalServerURL.Redacted())
 	}
 	if u := c.ModalServerURL; u != nil && u.Path != "" { // The SDK takes what follows the host for a part of the port.
 		invalid("MODAL_SERVER_URL", "must have no path and no trailing slash", u.Redacted())
@@ -96,6 +103,19 @@ func (c *Config) Validate() error {
 		invalid("MODAL_APP", "must be 1 to 64 letters, digits, dots, dashes and underscores", c.ModalApp)
 	}
 	return errors.Join(errs...)
+}
+
+// isRSAKey reports whether the secret is a key in one of the forms that GitHub's Apps use.
+func isRSAKey(key config.Secret) bool {
+	block, _ := pem.Decode([]byte(key.Reveal()))
+	if block == nil {
+		return false
+	}
+	_, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		_, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
+	return err == nil
 }
 
 // apiURL is where GitHub's REST API is, without a trailing slash.

@@ -2,6 +2,10 @@ package app_test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -29,8 +33,12 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 	}{
 		{"no credentials for GitHub", modal, `GITHUB_APP_ID: must be set with GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN must be (got "")`},
 		{"an App without its key", slices.Concat(modal, []string{"GITHUB_APP_ID=5"}), `GITHUB_APP_ID: must be set together with GITHUB_APP_PRIVATE_KEY (got "5")`},
-		{"a key without its App", good("GITHUB_APP_PRIVATE_KEY=canary"), `GITHUB_APP_ID: must be set together with GITHUB_APP_PRIVATE_KEY (got "0")`},
-		{"an App and a token", good("GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY=canary"), `GITHUB_TOKEN: must not be set together with GITHUB_APP_ID (got "[redacted]")`},
+		{"a key without its App", good("GITHUB_APP_PRIVATE_KEY=" + appKey(t)), `GITHUB_APP_ID: must be set together with GITHUB_APP_PRIVATE_KEY (got "0")`},
+		{
+			"a key that is none", slices.Concat(modal, []string{"GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY=canary"}),
+			`GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App (got "[redacted]")`,
+		},
+		{"an App and a token", good("GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY="+appKey(t)), `GITHUB_TOKEN: must not be set together with GITHUB_APP_ID (got "[redacted]")`},
 		{"an App that is no number", good("GITHUB_APP_ID=mine"), `GITHUB_APP_ID: must be a whole number (got "mine")`},
 		{"a secret in two places", good("MODAL_TOKEN_ID_FILE=/dev/null"), `MODAL_TOKEN_ID: must not be set together with MODAL_TOKEN_ID_FILE`},
 		{"a server that is no URL", good("GITHUB_API_URL=github.com"), `GITHUB_API_URL: must be an absolute URL with a host (got "github.com")`},
@@ -94,10 +102,20 @@ func TestAllBadVariablesAreNamedAtOnce(t *testing.T) {
 	}
 }
 
+// appKey is a key such as GitHub makes for an App.
+func appKey(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+}
+
 func TestConfigurationsThatCanWork(t *testing.T) {
 	t.Parallel()
 	key := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(key, []byte("canary-key\n"), 0o600); err != nil {
+	if err := os.WriteFile(key, []byte(appKey(t)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, environ := range map[string][]string{

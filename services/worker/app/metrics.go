@@ -18,10 +18,13 @@ type metrics struct {
 	steps        *prometheus.HistogramVec
 	slots        *prometheus.GaugeVec
 	slotsInUse   *prometheus.GaugeVec
+
+	sweepMetrics
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
+		sweepMetrics: newSweepMetrics(),
 		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "worker_messages_total", Help: "Messages handled, by verdict: done, retry, scheduled, dead or held.",
 		}, []string{"verdict"}),
@@ -44,9 +47,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "worker_slots_in_use", Help: "Messages that this worker has in hand, by consumer.",
 		}, []string{"kind"}),
 	}
-	for _, c := range []prometheus.Collector{
+	for _, c := range append(m.collectors(),
 		m.messages, m.launches, m.deadLetters, m.queueToGo, m.queueToStart, m.steps, m.slots, m.slotsInUse,
-	} {
+	) {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -1,9 +1,11 @@
 package app
 
 import (
+	"errors"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/forge"
+	"modal-github-runner/services/worker/internal/run"
+	"modal-github-runner/services/worker/internal/sweep"
 )
 
 // described finds the name and the labels in a description, which has no other way to show them.
@@ -40,6 +44,9 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	m.QueueToLaunch("default", time.Second)
 	m.QueueToStart("default", time.Second)
 	m.Buried()
+	m.Swept("orphans", sweep.Report{
+		Found: map[sweep.Kind]int{sweep.Spare: 1}, Runs: map[run.State]int{run.Waiting: 3}, Sandboxes: map[run.RunnerState]int{run.Unknown: 2},
+	}, nil)
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
@@ -67,9 +74,13 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		"worker_queue_to_launch_seconds pool",
 		"worker_queue_to_start_seconds pool",
 		"worker_runner_release_timestamp_seconds version",
+		"worker_runs state",
+		"worker_sandboxes state",
 		"worker_slots kind",
 		"worker_slots_in_use kind",
 		"worker_step_seconds step",
+		"worker_sweep_findings_total loop kind",
+		"worker_sweep_last_success_timestamp_seconds loop",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -110,5 +121,37 @@ func TestWhereGitHubIs(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestOnlyTheLeaderTellsOfTheLedger(t *testing.T) {
+	t.Parallel()
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := sweep.Report{
+		Found: map[sweep.Kind]int{sweep.Spare: 2}, Runs: map[run.State]int{run.Waiting: 3}, Sandboxes: map[run.RunnerState]int{run.Unknown: 4},
+	}
+	m.Swept("orphans", report, nil)
+	m.Swept("stuck", sweep.Report{Found: map[sweep.Kind]int{sweep.Over: 1}}, errors.New("GitHub is away"))
+	for name, got := range map[string]float64{
+		"waiting 3": testutil.ToFloat64(m.runs.WithLabelValues("waiting")), "unknown 4": testutil.ToFloat64(m.sandboxes.WithLabelValues("unknown")),
+		"done 0": testutil.ToFloat64(m.runs.WithLabelValues("done")), "spare 2": testutil.ToFloat64(m.findings.WithLabelValues("orphans", "spare_runner")),
+		"over 1": testutil.ToFloat64(m.findings.WithLabelValues("stuck", "job_is_over")),
+	} {
+		if want := name[strings.IndexByte(name, ' ')+1:]; want != strconv.FormatFloat(got, 'f', -1, 64) {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+	if n := testutil.CollectAndCount(m.success); n != 1 {
+		t.Errorf("%d loops had success, want orphans only", n)
+	}
+	m.follow()
+	if n := testutil.CollectAndCount(m.success) + testutil.CollectAndCount(m.runs) + testutil.CollectAndCount(m.sandboxes); n != 0 {
+		t.Errorf("%d values are left", n)
+	}
+	if n := testutil.CollectAndCount(m.findings); n != 2 {
+		t.Errorf("%d counters are left, want all 2", n)
 	}
 }

@@ -12,6 +12,7 @@ import (
 )
 
 type commands struct {
+	app.OperatorCommands
 	Run         runCommand         `cmd:"" default:"1" help:"Launch runners (the default)."`
 	Check       checkCommand       `cmd:""             help:"Validate the configuration and print it."`
 	Healthcheck healthcheckCommand `cmd:""             help:"Ask the running service whether it is ready."`
@@ -41,7 +42,6 @@ func (c checkCommand) Run(out io.Writer) error {
 func main() { os.Exit(run()) }
 
 func run() int {
-	const badUsage = 2
 	parser, err := kong.New(&commands{}, kong.Name("worker"), kong.Description("Job events in NATS become GitHub Actions runners at Modal."),
 		kong.BindTo(os.Stdout, (*io.Writer)(nil)))
 	if err != nil {
@@ -50,7 +50,7 @@ func run() int {
 	command, err := parser.Parse(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return badUsage
+		return 2 // as for a bad configuration
 	}
 	if err := command.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

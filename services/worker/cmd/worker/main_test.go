@@ -51,6 +51,8 @@ func TestExitCodesAndOutput(t *testing.T) {
 		"an unknown command":            {[]string{"walk"}, good(), 2, `^$`, `walk`},
 		"an unknown flag":               {[]string{"run", "--fast"}, good(), 2, `^$`, `fast`},
 		"healthcheck of nobody":         {[]string{"healthcheck"}, good("WORKER_ADMIN_ADDR=127.0.0.1:1"), 1, `^$`, `refused`},
+		"explain of what is no job":     {[]string{"explain", "https://github.com/o/r/actions/runs/7"}, nil, 2, `^$`, `^<job>: must be a job's id or URL, .* \(got "https://github.com/o/r/actions/runs/7"\)\n$`},
+		"explain, and nobody answers":   {[]string{"explain", "41"}, []string{"WORKER_ADMIN_ADDR=127.0.0.1:1"}, 1, `^$`, `^ask the worker at 127.0.0.1:1: .*refused\n$`},
 		"a bad configuration":           {nil, nil, 2, `^$`, `(?m)^MODAL_TOKEN_ID: is required`},
 		"an address that can't be ours": {[]string{"run"}, good("WORKER_ADMIN_ADDR=192.0.2.1:1"), 1, ``, `WORKER_ADMIN_ADDR: `},
 	} {
@@ -101,7 +103,7 @@ func TestTheProcessWorksUntilSIGTERMAndEndsCleanly(t *testing.T) {
 func command(t *testing.T, args, environ []string) *exec.Cmd {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), os.Args[0], args...)
-	c.Env = slices.Concat(environ, []string{asCommand})
+	c.Env = slices.Concat(environ, []string{asCommand, "GOCOVERDIR=" + t.TempDir()}) // Without a folder, a run for coverage complains.
 	return c
 }
 

@@ -8,15 +8,17 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/runner.XXXXXX")
 cp -al "$ACTIONS_RUNNER_HOME/." "$dir" 2>/dev/null || cp -a "$ACTIONS_RUNNER_HOME/." "$dir"
 cd "$dir"
 
-# What the runner's time belongs to is settled once, by whoever makes the folder "claim" first: its job, or the wish to end it.
+# What the runner's time belongs to is settled once, by whoever makes the file "claim" first: its job, or the wish to end it.
 state=${TMPDIR:-/tmp}/runner-state
 mkdir -p "$state"
 cat >"$state/claim.sh" <<'SCRIPT'
 #!/bin/sh
 # claim.sh WHO: claims the runner, unless it is claimed, and says whose it is.
 state=$(dirname "$0")
-if mkdir "$state/claim" 2>/dev/null; then echo "$1" >"$state/claim/by"; fi
-cat "$state/claim/by" 2>/dev/null || echo busy
+echo "$1" >"$state/claim.$$"
+ln "$state/claim.$$" "$state/claim" 2>/dev/null # At once with its contents, or not at all.
+rm -f "$state/claim.$$"
+cat "$state/claim"
 SCRIPT
 # ask.sh answers "starting", "idle" or "busy"; ask.sh release ends an idle runner and answers "released".
 cat >"$state/ask.sh" <<'SCRIPT'
@@ -28,8 +30,8 @@ elif [ "${1:-}" = release ]; then
 	answer=$("$state/claim.sh" released)
 	[ "$answer" != released ] || kill -INT "$(cat "$state/pid")" 2>/dev/null
 	echo "$answer"
-elif [ -d "$state/claim" ]; then
-	cat "$state/claim/by" 2>/dev/null || echo busy
+elif [ -e "$state/claim" ]; then
+	cat "$state/claim"
 else
 	echo idle
 fi
@@ -49,30 +51,39 @@ watch() {
 }
 
 export ACTIONS_RUNNER_HOOK_JOB_STARTED="$hook" RUNNER_ALLOW_RUNASROOT=1 RUNNER_MANUALLY_TRAP_SIG=1
+ending=
+trap 'ending=1' INT TERM
 set -m # Without job control, a shell has background jobs ignore SIGINT, and the runner could not be asked to end.
 ./run.sh > >(watch) &
 runner=$!
 echo "$runner" >"$state/pid"
 unset ACTIONS_RUNNER_INPUT_JITCONFIG
-trap 'kill -INT "$runner" 2>/dev/null || true' INT TERM
 
 (
 	sleep "$RUNNER_IDLE_SECONDS"
-	if [ "$("$state/ask.sh" release)" = released ]; then
-		echo "no job came within $RUNNER_IDLE_SECONDS s: ending the runner" >&2
+	if [ "$("$state/claim.sh" released)" = released ]; then
+		echo "no job came within $RUNNER_IDLE_SECONDS s: ending the runner" >&2 # First: with the runner, this ends too.
+		kill -INT "$runner" 2>/dev/null || true
 	fi
 ) &
 watchdog=$!
+disown "$watchdog"
 set +m
 
+# Not by wait: a signal that comes just before it begins to wait would be acted on only after the runner has ended.
+mkfifo "$state/never"
+exec {never}<>"$state/never" # Nobody writes to it: reading is a sleep that needs no process.
+while kill -0 "$runner" 2>/dev/null; do
+	if [ -n "$ending" ]; then
+		ending=
+		kill -INT "$runner" 2>/dev/null || true
+	fi
+	read -r -t 0.5 -u "$never" || true
+done
 code=0
 wait "$runner" || code=$?
-# A wait that a signal interrupts returns before the runner has ended.
-while kill -0 "$runner" 2>/dev/null; do
-	code=0
-	wait "$runner" || code=$?
-done
-kill -- "-$watchdog" 2>/dev/null || true
+# A weaker signal would get lost in a shell that has only just begun.
+kill -KILL -- "-$watchdog" 2>/dev/null || true
 if [ "$("$state/ask.sh")" != busy ]; then
 	echo "the runner ended with code $code and had no job" >&2
 	[ "$code" -ne 0 ] || code=75 # EX_TEMPFAIL of sysexits.h: another runner may have more luck.

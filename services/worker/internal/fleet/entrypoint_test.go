@@ -165,6 +165,29 @@ func TestASandboxThatIsAskedToEndAsksItsRunnerAndWaitsForIt(t *testing.T) {
 	}
 }
 
+// A job's begin and the wish to end an idle runner may come at once: whoever was second must hear who was first, or a job
+// is begun that is then interrupted.
+func TestOfManyWhoClaimTheRunnerAtOnceAllHearTheSameAnswer(t *testing.T) {
+	t.Parallel()
+	p := startSandbox(t, "600", hasJob+`cd "$(dirname "$ACTIONS_RUNNER_HOOK_JOB_STARTED")"
+for n in {1..60}; do
+	rm -rf claim
+	for who in busy released busy released; do ./claim.sh $who & done | sort -u | tr '\n' ' '
+	wait
+	echo
+done`)
+	_, out := p.end(t)
+	answers := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if len(answers) != 60 {
+		t.Fatalf("%d answers: %q; %s", len(answers), out, p.errs)
+	}
+	for n, said := range answers {
+		if who := strings.TrimSpace(said); who != "busy" && who != "released" {
+			t.Errorf("round %d: they heard %q", n, who)
+		}
+	}
+}
+
 func TestTheRunnerAloneHasTheJITConfiguration(t *testing.T) {
 	t.Parallel()
 	p := startSandbox(t, "1", `echo "$ACTIONS_RUNNER_INPUT_JITCONFIG"; tr '\0' ' ' <"/proc/$$/cmdline"; echo; `+untilInterrupted)

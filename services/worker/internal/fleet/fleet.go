@@ -34,6 +34,8 @@ const (
 	tagRepo    = "repository"
 	tagJob     = "job-id"
 	tagPool    = "pool"
+	// tagDeployment tells the sandboxes of one deployment from those of others that share the Modal App.
+	tagDeployment = "deployment"
 
 	managedBy = "modal-github-runner"
 )
@@ -47,9 +49,11 @@ type Options struct {
 	// Environment is Modal's; empty for the workspace's default.
 	Environment string
 	// App is the name of the Modal App that holds the sandboxes. It is created if it does not exist.
-	App     string
-	Metrics *Metrics
-	Log     *slog.Logger
+	App string
+	// Deployment is the id of all workers that share one ledger.
+	Deployment func(context.Context) (string, error)
+	Metrics    *Metrics
+	Log        *slog.Logger
 }
 
 // Fleet calls Modal. It is safe for concurrent use.
@@ -119,6 +123,10 @@ func (f *Fleet) Create(ctx context.Context, r run.Runner, p run.Pool, jit config
 	}
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
+	deployment, err := f.Deployment(ctx)
+	if err != nil {
+		return "", fmt.Errorf("deployment: %w", err)
+	}
 	client, err := f.client()
 	if err != nil {
 		return "", err
@@ -127,6 +135,7 @@ func (f *Fleet) Create(ctx context.Context, r run.Runner, p run.Pool, jit config
 		Name: wire.RunnerName(r.Name.Job, r.Name.Attempt),
 		Tags: map[string]string{
 			tagManaged: managedBy, tagRepo: r.Job.Owner + "/" + r.Job.Repo, tagJob: strconv.FormatInt(r.Job.ID, 10), tagPool: p.Name,
+			tagDeployment: deployment,
 		},
 		CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,
 		Timeout: p.Timeout,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,15 +57,13 @@ func TestTheCreateCallCarriesAllThatTheRunnerNeeds(t *testing.T) {
 			tags[tag.GetTagName()] = tag.GetTagValue()
 		}
 		if diff := cmp.Diff(map[string]string{
-			"managed-by": "modal-github-runner", "repository": "octo/repo", "job-id": "289782451", "pool": "big",
+			"managed-by": "modal-github-runner", "repository": "octo/repo", "job-id": "289782451", "pool": "big", "deployment": "deployment-1",
 		}, tags); diff != "" {
 			t.Errorf("tags: %s", diff)
 		}
 		env := map[string]string{}
 		for _, source := range req.GetSecretSources() {
-			for name, value := range source.GetEnv().GetContents() {
-				env[name] = value
-			}
+			maps.Copy(env, source.GetEnv().GetContents())
 		}
 		if diff := cmp.Diff(map[string]string{"ACTIONS_RUNNER_INPUT_JITCONFIG": canary, "RUNNER_IDLE_SECONDS": "180"}, env); diff != "" {
 			t.Errorf("environment: %s", diff)
@@ -72,6 +71,20 @@ func TestTheCreateCallCarriesAllThatTheRunnerNeeds(t *testing.T) {
 		req.SetSecretSources(nil)
 		if rest, err := proto.Marshal(req); err != nil || strings.Contains(string(rest), canary) {
 			t.Errorf("the JIT configuration is not only in the environment: %v, %v", req, err)
+		}
+	})
+}
+
+func TestNoSandboxIsCreatedThatNobodyCouldTellFromAnotherDeployments(t *testing.T) {
+	r := built(t, nil)
+	cause := errors.New("no such bucket")
+	r.fleet.Deployment = func(context.Context) (string, error) { return "", cause }
+	if id, err := r.fleet.Create(t.Context(), newRunner(2), run.DefaultPool("default"), config.NewSecret(canary)); !errors.Is(err, cause) {
+		t.Errorf("got %q, %v", id, err)
+	}
+	r.see(func() {
+		if len(r.creates) != 0 {
+			t.Errorf("%d create calls", len(r.creates))
 		}
 	})
 }

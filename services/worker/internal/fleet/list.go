@@ -27,6 +27,8 @@ type Sandbox struct {
 	// Job, Repo ("owner/repo") and Pool are what its tags say; zero for a tag that it lacks.
 	Job        int64
 	Repo, Pool string
+	// Deployment is the tag of the workers that created it.
+	Deployment string
 }
 
 // List lists the running sandboxes of our App that carry our tag, with a GPU or without. The list is complete, or there
@@ -110,6 +112,8 @@ func sandboxOf(info *pb.SandboxInfo) Sandbox {
 			s.Repo = value
 		case tagPool:
 			s.Pool = value
+		case tagDeployment:
+			s.Deployment = value
 		}
 	}
 	return s

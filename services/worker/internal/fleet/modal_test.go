@@ -222,7 +222,8 @@ func newRig(t *testing.T, change func(*fleet.Options)) *rig {
 	}
 	o := fleet.Options{
 		TokenID: config.StaticSecret("ak-1"), TokenSecret: config.StaticSecret("as-" + canary), Environment: "staging", App: "runners", Metrics: metrics,
-		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Deployment: func(context.Context) (string, error) { return "deployment-1", nil },
+		Log:        slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
 		change(&o)

@@ -172,7 +172,7 @@ func info(id, app, name string, created float64, tags map[string]string) *pb.San
 }
 
 func TestList(t *testing.T) {
-	tags := map[string]string{"managed-by": "modal-github-runner", "repository": "o/r", "job-id": "11", "pool": "gpu"}
+	tags := map[string]string{"managed-by": "modal-github-runner", "repository": "o/r", "job-id": "11", "pool": "gpu", "deployment": "d-1"}
 	foreign := map[string]string{"managed-by": "modal-github-runner", "job-id": "eleven"}
 	sandboxes := func() []*pb.SandboxInfo {
 		return []*pb.SandboxInfo{
@@ -204,9 +204,9 @@ func TestList(t *testing.T) {
 				return
 			}
 			want := []fleet.Sandbox{
-				{ID: v1ID, Name: run.Name{Job: 11, Attempt: 2}, Ours: true, CreatedAt: time.UnixMilli(1700000003250), Job: 11, Repo: "o/r", Pool: "gpu"},
+				{ID: v1ID, Name: run.Name{Job: 11, Attempt: 2}, Ours: true, CreatedAt: time.UnixMilli(1700000003250), Job: 11, Repo: "o/r", Pool: "gpu", Deployment: "d-1"},
 				{ID: v2ID, CreatedAt: time.Unix(1700000001, 0)},
-				{ID: "sb-last", Name: run.Name{Job: 14, Attempt: 1}, Ours: true, CreatedAt: time.Unix(1700000000, 0), Job: 11, Repo: "o/r", Pool: "gpu"},
+				{ID: "sb-last", Name: run.Name{Job: 14, Attempt: 1}, Ours: true, CreatedAt: time.Unix(1700000000, 0), Job: 11, Repo: "o/r", Pool: "gpu", Deployment: "d-1"},
 			}
 			if err != nil || len(got) != len(want) {
 				t.Fatalf("got %+v, %v, want %d sandboxes", got, err, len(want))

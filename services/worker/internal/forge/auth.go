@@ -75,9 +75,7 @@ func (f *Forge) installation(ctx context.Context, j run.Job) (int64, error) {
 func (f *Forge) appTransport() (*ghinstallation.AppsTransport, error) {
 	app, err := ghinstallation.NewAppsTransport(f.transport(), f.AppID, []byte(f.AppKey.Get().Reveal()))
 	if err != nil {
-		return nil, &run.PermanentError{
-			Advice: "GITHUB_APP_PRIVATE_KEY must be the PEM file that GitHub made for the App", Err: errBadKey,
-		}
+		return nil, errBadKey // Jobs wait: it is ours to mend, without a restart.
 	}
 	app.BaseURL = f.APIURL.String()
 	return app, nil

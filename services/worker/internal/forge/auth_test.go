@@ -161,7 +161,7 @@ func TestAKeyThatIsNoneIsNotShown(t *testing.T) {
 		r := newRunner(1)
 		r.Job.Installation = installation
 		_, _, err := f.Register(t.Context(), r)
-		if !permanent(err) || !strings.Contains(err.Error(), "GITHUB_APP_PRIVATE_KEY must be") {
+		if permanent(err) || err == nil || !strings.Contains(err.Error(), "GITHUB_APP_PRIVATE_KEY: must be") {
 			t.Errorf("got %v", err)
 		}
 		wantNoSecret(t, err)

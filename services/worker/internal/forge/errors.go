@@ -14,7 +14,7 @@ import (
 )
 
 // errBadKey is said in place of the parser's error, which may quote the key.
-var errBadKey = errors.New("the App's private key can't be read")
+var errBadKey = errors.New("GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App")
 
 // blindWait is how long to leave GitHub alone if it limits us without saying until when: "at least one minute"
 // (docs.github.com, rate limits for the REST API).

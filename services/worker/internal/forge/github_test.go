@@ -145,8 +145,8 @@ func (g *launchGitHub) signed(token string) bool {
 		return false
 	}
 	var claims struct {
-		Iss      string  `json:"iss"`
-		Iat, Exp float64 //nolint:tagliatelle // as in the standard
+		Iss      string `json:"iss"`
+		Iat, Exp float64
 	}
 	now := float64(time.Now().Unix())
 	return json.Unmarshal(payload, &claims) == nil && claims.Iss == fmt.Sprint(appID) && claims.Iat <= now && claims.Exp > now && claims.Exp <= now+600

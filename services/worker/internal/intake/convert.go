@@ -61,6 +61,35 @@ func messageOf(j run.Job, at time.Time) *jobsv1.JobEvent {
 	return ev
 }
 
+// reportOf is the message that tells of what was found out about a job at now; eventOf of it is the same.
+func reportOf(found run.Event, now time.Time) (*jobsv1.JobEvent, error) {
+	var ev *jobsv1.JobEvent
+	switch f := found.(type) {
+	case run.Queued:
+		return messageOf(f.Job, f.At), nil
+	case run.Held:
+		ev = messageOf(f.Job, f.At)
+		ev.Action = jobsv1.Action_ACTION_WAITING
+	case run.Started:
+		ev = messageOf(f.Job, f.At)
+		ev.Action, ev.RunnerName = jobsv1.Action_ACTION_IN_PROGRESS, runnerName(f.Runner)
+	case run.Finished:
+		ev = messageOf(f.Job, now)
+		ev.Action, ev.RunnerName, ev.Conclusion = jobsv1.Action_ACTION_COMPLETED, runnerName(f.Runner), f.Conclusion
+	default:
+		return nil, fmt.Errorf("event: must be one that GitHub tells of (got %T)", found)
+	}
+	return ev, nil
+}
+
+// runnerName is the runner's name at GitHub; empty for the zero Name.
+func runnerName(n run.Name) string {
+	if n.IsZero() {
+		return ""
+	}
+	return wire.RunnerName(n.Job, n.Attempt)
+}
+
 func timeOf(t *timestamppb.Timestamp) time.Time {
 	if t == nil {
 		return time.Time{}

@@ -40,6 +40,25 @@ func (p *Publisher) Requeue(ctx context.Context, j run.Job, queuedAt time.Time, 
 	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamJobs, jetstream.WithMsgID(wire.RetryMsgID(j.ID, revision)))
 }
 
+// Report has a worker handle what was found out about a job, as if GitHub had told of it: a run.Queued, run.Held, run.Started
+// or run.Finished. Reporting the same twice, for one revision of the job's record, is reporting it once.
+func (p *Publisher) Report(ctx context.Context, found run.Event, revision uint64) error {
+	ev, err := reportOf(found, time.Now())
+	if err != nil {
+		return err
+	}
+	subject, err := wire.Subject(ev)
+	if err != nil {
+		return fmt.Errorf("report job %d: %w", ev.GetJobId(), err)
+	}
+	data, err := wire.Encode(ev)
+	if err != nil {
+		return err
+	}
+	id := fmt.Sprintf("%s-%d", wire.RetryMsgID(ev.GetJobId(), revision), ev.GetAction())
+	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamJobs, jetstream.WithMsgID(id))
+}
+
 // Bury puts the job among the dead letters. Burying it twice leaves one.
 func (p *Publisher) Bury(ctx context.Context, j run.Job, reason string) error {
 	now := time.Now()

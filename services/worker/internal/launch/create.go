@@ -138,7 +138,11 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	limited, isLimited := errors.AsType[*run.LimitedError](cause)
 	_, isPermanent := errors.AsType[*run.PermanentError](cause)
 	h.Observer.Launched(r.Job.Pool, outcomeOf(cause))
-	h.Log.LogAttrs(ctx, slog.LevelWarn, "runner not launched", append(runnerAttrs(r),
+	level := slog.LevelWarn
+	if errors.Is(cause, errUnwanted) { // Nothing went wrong: the job was cancelled, or another runner took it.
+		level = slog.LevelInfo
+	}
+	h.Log.LogAttrs(ctx, level, "runner not launched", append(runnerAttrs(r),
 		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
 	failed := run.Failed{Reason: cause.Error(), Limited: isLimited, Permanent: isPermanent}
 	switch {

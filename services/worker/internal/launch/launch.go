@@ -202,15 +202,13 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 			return fmt.Errorf("load runner %v: %w", e.Spare, err)
 		}
 	}
-	return h.decide(ctx, e.Job, run.Lost{Runner: e.Runner, Spare: spare, From: e.From})
+	return h.decide(ctx, e.Job, run.Lost{Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason})
 }
 
 func (h *handling) bury(ctx context.Context, e run.Bury) error {
 	if err := h.Queue.Bury(ctx, e.Job, e.Reason); err != nil {
 		return fmt.Errorf("bury job %d: %w", e.Job.ID, err)
 	}
-	h.Observer.Buried()
-	h.Log.LogAttrs(ctx, slog.LevelError, "job given up", append(jobAttrs(e.Job), slog.String("reason", e.Reason))...)
 	return nil
 }
 

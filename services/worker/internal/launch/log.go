@@ -25,7 +25,12 @@ func (h *handling) observe(ctx context.Context, before, after run.Run) {
 	if after.State == run.Done {
 		attrs = append(attrs, slog.String("conclusion", after.Conclusion))
 	}
-	h.Log.LogAttrs(ctx, slog.LevelInfo, "job changed", attrs...)
+	level := slog.LevelInfo
+	if after.State == run.Dead {
+		h.Observer.Buried()
+		level, attrs = slog.LevelError, append(attrs, slog.String("reason", after.Reason))
+	}
+	h.Log.LogAttrs(ctx, level, "job changed", attrs...)
 }
 
 func jobAttrs(j run.Job) []slog.Attr {

@@ -41,12 +41,13 @@ type (
 		Runner     Name
 		Conclusion string
 	}
-	// Lost says that Runner will not serve the job: it took another, or it has ended. Spare is what may serve it
-	// instead; From is the job that Spare was counted for.
+	// Lost says that Runner will not serve the job, for Reason: it took another, or it has ended. Spare is what may serve
+	// it instead; From is the job that Spare was counted for.
 	Lost struct {
 		Runner Name
 		Spare  Runner
 		From   int64
+		Reason string
 	}
 	// Failed says that a launch failed, for Reason. Permanent means that another try can't help; Limited, that room or
 	// budget was lacking, which is no failure of the launch.
@@ -88,11 +89,12 @@ type (
 		By     int64
 		Spare  Name
 	}
-	// Lose asks that Job is told that it lost Runner. Spare, counted for From, is offered in its place.
+	// Lose asks that Job is told that it lost Runner, for Reason. Spare, counted for From, is offered in its place.
 	Lose struct {
 		Job           int64
 		Runner, Spare Name
 		From          int64
+		Reason        string
 	}
 	// Count asks that Runner, counted for From so far, counts for For.
 	Count struct {
@@ -151,6 +153,12 @@ func (End) effect()     {}
 
 // Decide is what becomes of r when ev happens at now, and what is to be done then. It depends on nothing else.
 func Decide(r Run, ev Event, now time.Time) (Run, []Effect) {
+	next, effects := decide(r, ev, now)
+	next.History = chronicle(r, next, ev, now)
+	return next, effects
+}
+
+func decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 	switch ev := ev.(type) {
 	case Queued:
 		return queued(r, ev, now)
@@ -166,6 +174,8 @@ func Decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 		return failed(r, ev)
 	case Claimed:
 		return r, claimed(r, ev)
+	case Replayed:
+		return replayed(r, now)
 	case Placed:
 		r.Failures, r.Reason = 0, ""
 		return r, nil
@@ -193,8 +203,8 @@ func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
 			GiveUpAfter, orUnknown(r.Reason)))
 	}
 	if r.Runner.IsZero() {
-		if r.Attempts >= MaxAttempts {
-			return dead(r, fmt.Sprintf("%d runners were launched for it and none took a job; the last one: %s", r.Attempts, orUnknown(r.Reason)))
+		if tried := r.Attempts - r.Forgiven; tried >= MaxAttempts {
+			return dead(r, fmt.Sprintf("%d runners were launched for it and none took a job; the last one: %s", tried, orUnknown(r.Reason)))
 		}
 		r.Attempts++
 		r.Runner = Name{Job: r.Job.ID, Attempt: r.Attempts}
@@ -273,7 +283,7 @@ func lost(r Run, ev Lost) (Run, []Effect) {
 		if hasSpare && ev.Spare.alive() && ev.Spare.For == ev.From && ev.Spare.covers(r.Job) {
 			r.Runner = ev.Spare.Name
 		} else {
-			r.Runner = Name{}
+			r.Runner, r.Reason = Name{}, ev.Reason
 		}
 	}
 	// By now the runner may count for the job after all: whoever found it lost may have looked too early.

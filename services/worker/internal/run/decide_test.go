@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -18,12 +19,15 @@ type decided struct {
 	effects []run.Effect
 }
 
+// withoutHistory compares what the rules go by. What the history tells: TestTheHistoryTellsWhatBecameOfTheJob.
+var withoutHistory = cmpopts.IgnoreFields(run.Run{}, "History")
+
 func checkDecide(t *testing.T, tests []decided) {
 	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			after, effects := run.Decide(tt.before, tt.event, now)
-			if diff := cmp.Diff(tt.after, after); diff != "" {
+			if diff := cmp.Diff(tt.after, after, withoutHistory); diff != "" {
 				t.Errorf("record: %s", diff)
 			}
 			if diff := cmp.Diff(tt.effects, effects); diff != "" {
@@ -270,6 +274,12 @@ func TestAJobThatLostItsRunnerGetsTheSpareOneOrANewOne(t *testing.T) {
 		{"labels and names are compared without case", waiting(), lost(func(r *run.Runner) { r.Job.Labels, r.Scope = []string{"x", "MODAL"}, "OCTO/Repo" }), onSpare, count},
 		{"asked again, the spare one is counted again", onSpare, lost(), onSpare, count},
 		{"there is no spare one", waiting(), run.Lost{Runner: runner(1, 1)}, alone, []run.Effect{free, requeue}},
+		{
+			"why it was lost is remembered", waiting(),
+			run.Lost{Runner: runner(1, 1), Reason: "it ended: idle"},
+			waiting(func(r *run.Run) { r.Runner, r.Reason = run.Name{}, "it ended: idle" }),
+			[]run.Effect{free, requeue},
+		},
 		{"asked again, a new one is wanted again", alone, run.Lost{Runner: runner(1, 1)}, alone, []run.Effect{free, requeue}},
 		{"the spare one is busy", waiting(), lost(func(r *run.Runner) { r.State = run.Busy }), alone, []run.Effect{free, release, requeue}},
 		{"the spare one has ended", waiting(), lost(func(r *run.Runner) { r.State = run.Ended }), alone, []run.Effect{free, release, requeue}},

@@ -11,9 +11,16 @@
 //	B runs on R            Decide(run B, Started{R})       → Take{R by B, spare S}   S was counted for B
 //	R is busy with B       DecideRunner(R, Taken{B, S})    → Lose{A, R, S}
 //	A has lost R           Decide(run A, Lost{R, S})       → Count{S for A}, or Requeue{A} and Release{S}
-//	S is counted for A     DecideRunner(S, Counted{A})
+//	S is counted for A     DecideRunner(S, Counted{A})     → Confirm{A, S}
+//	A still counts on S    Decide(run A, Claimed{S})       → nothing, or Requeue{A} if S is not launched, or Release{S}
+//
+// A runner that nobody counts on any more is spare (Released). GitHub may still give it to a job that waits; after
+// SpareTime it is asked, from inside its sandbox, whether it has a job, and ends if it has none. GitHub's own word, that a
+// runner is not busy, is never acted on: it comes late.
 //
 // Each step changes one record, by compare-and-set, and says what is to be done next. A step asked for again changes
 // nothing and says the same again. So a message that is handled from its beginning any number of times, after a crash
 // between any two steps or by two workers at once, leads to the same end.
+//
+// Each change of a Run is told in its History, in words for a person. STATES.md draws the states of both kinds of record.
 package run

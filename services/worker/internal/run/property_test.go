@@ -46,12 +46,13 @@ func drawEvent(t *rapid.T) run.Event {
 			return run.Finished{Job: aJob.Draw(t, "job"), Runner: aName.Draw(t, "runner"), Conclusion: "success"}
 		}),
 		rapid.Custom(func(t *rapid.T) run.Event {
-			return run.Lost{Runner: aName.Draw(t, "runner"), Spare: aRunner.Draw(t, "spare"), From: anID.Draw(t, "from")}
+			return run.Lost{Runner: aName.Draw(t, "runner"), Spare: aRunner.Draw(t, "spare"), From: anID.Draw(t, "from"), Reason: aReason.Draw(t, "reason")}
 		}),
 		rapid.Custom(func(t *rapid.T) run.Event {
 			return run.Failed{Reason: aReason.Draw(t, "reason"), Permanent: rapid.Bool().Draw(t, "permanent"), Limited: rapid.Bool().Draw(t, "limited")}
 		}),
 		rapid.Just[run.Event](run.Placed{}),
+		rapid.Just[run.Event](run.Replayed{}),
 	).Draw(t, "event")
 }
 
@@ -85,15 +86,17 @@ func (h *history) happens(ev run.Event) {
 	before := h.run
 	after, effects := run.Decide(before, ev, h.now)
 	h.run = after
-	if before.State.Terminal() && after.State != before.State {
+	_, replayed := ev.(run.Replayed)
+	if before.State.Terminal() && after.State != before.State && (before.State != run.Dead || !replayed) {
 		h.t.Errorf("%T: left the state %q for %q", ev, before.State, after.State)
 	}
-	if after.Attempts > run.MaxAttempts || after.Attempts < before.Attempts {
-		h.t.Errorf("%T: %d attempts after %d", ev, after.Attempts, before.Attempts)
+	if after.Attempts-after.Forgiven > run.MaxAttempts || after.Attempts < before.Attempts || after.Forgiven > after.Attempts {
+		h.t.Errorf("%T: %d attempts, %d of them forgiven, after %d", ev, after.Attempts, after.Forgiven, before.Attempts)
 	}
 	if after.State == run.Dead && after.Reason == "" && before.State != run.Dead && !emptyRefusal(ev) {
 		h.t.Errorf("%T: given up without a reason", ev)
 	}
+	h.tells(ev, before, after)
 	if _, queued := ev.(run.Queued); queued && after.State == run.Waiting {
 		want := []run.Effect{run.Launch{Runner: after.Runner, Job: after.Job}}
 		if after.Runner.IsZero() || !reflect.DeepEqual(effects, want) {
@@ -109,6 +112,23 @@ func (h *history) happens(ev run.Event) {
 	}
 	if diff := cmp.Diff(effects, effectsAgain); diff != "" {
 		h.t.Errorf("%T: handled twice, it asks for something else: %s", ev, diff)
+	}
+}
+
+// tells checks that each change of the record is told once, but for a launch, of which the runner's record tells.
+func (h *history) tells(ev run.Event, before, after run.Run) {
+	changed := !cmp.Equal(before, after, withoutHistory)
+	_, placed := ev.(run.Placed)
+	last := len(after.History) - 1
+	switch {
+	case len(after.History) > 40:
+		h.t.Errorf("%T: %d notes", ev, len(after.History))
+	case !changed || placed:
+		if !cmp.Equal(before.History, after.History) {
+			h.t.Errorf("%T: nothing changed, yet it is told that %+v", ev, after.History[last])
+		}
+	case last < 0 || !after.History[last].At.Equal(h.now) || after.History[last].Text == "":
+		h.t.Errorf("%T: the record changes from %+v to %+v and the history does not tell", ev, before, after)
 	}
 }
 

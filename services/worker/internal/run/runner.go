@@ -94,13 +94,12 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 // wanted sees to it that the runner lives and counts for the job, or says that it does not. Whether the job still wants it
 // is asked each time: the wish may be old.
 func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
-	lose := []Effect{Lose{Job: ev.Job.ID, Runner: ev.Name, From: r.For}}
 	confirm := Confirm{Job: ev.Job.ID, Runner: ev.Name}
 	if r.alive() && r.For == 0 { // Released, or a count for the job was cut short.
 		r.For, r.SpareSince = ev.Job.ID, time.Time{}
 	}
 	if r.alive() && r.For != ev.Job.ID {
-		return r, lose
+		return r, []Effect{r.lostBy(ev.Job.ID, r.For)}
 	}
 	switch r.State {
 	case Unknown:
@@ -125,7 +124,7 @@ func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
 		}
 	case Ended:
 	}
-	return r, lose
+	return r, []Effect{r.lostBy(ev.Job.ID, r.For)}
 }
 
 func created(r Runner, ev Created, now time.Time) (Runner, []Effect) {
@@ -162,7 +161,9 @@ func runnerTaken(r Runner, ev Taken) (Runner, []Effect) {
 		}
 		return r, []Effect{Release{Runner: ev.Spare, From: ev.By}}
 	}
-	return r, []Effect{Lose{Job: r.For, Runner: r.Name, Spare: ev.Spare, From: ev.By}}
+	lose := r.lostBy(r.For, ev.By)
+	lose.Spare = ev.Spare
+	return r, []Effect{lose}
 }
 
 // counted gives the runner to another job, unless it is too late.
@@ -176,7 +177,7 @@ func counted(r Runner, ev Counted) (Runner, []Effect) {
 	case r.State == Busy && r.Took == ev.For:
 		return r, nil
 	default:
-		return r, []Effect{Lose{Job: ev.For, Runner: r.Name, From: ev.From}}
+		return r, []Effect{r.lostBy(ev.For, ev.From)}
 	}
 }
 
@@ -219,9 +220,23 @@ func gone(r Runner, ev Gone, now time.Time) (Runner, []Effect) {
 	}
 	var effects []Effect
 	if r.For != 0 && r.Took == 0 {
-		effects = []Effect{Lose{Job: r.For, Runner: r.Name, From: r.For}}
+		effects = []Effect{r.lostBy(r.For, r.For)}
 	}
 	return r, append(effects, End{Runner: r})
+}
+
+// lostBy is what tells a job that the runner will not serve it, and why.
+func (r Runner) lostBy(job, from int64) Lose {
+	lose := Lose{Job: job, Runner: r.Name, From: from}
+	switch {
+	case r.Took != 0:
+		lose.Reason = fmt.Sprintf("it took job %d", r.Took)
+	case r.alive():
+		lose.Reason = "it is not counted for this job any more"
+	default:
+		lose.Reason = "it ended: " + orUnknown(r.Reason)
+	}
+	return lose
 }
 
 // covers reports whether GitHub could give j to the runner: it is registered where j's repository can use it, and its

@@ -42,7 +42,9 @@ func ended(r *run.Runner) { r.State, r.EndedAt, r.Reason = run.Ended, ago(time.S
 
 func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
 	wanted := run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo", CheckAfter: 6 * time.Minute}
-	lose := []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1}}
+	lose := func(reason string) []run.Effect {
+		return []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason}}
+	}
 	old := func(r *run.Runner) { r.LaunchedAt = ago(6 * time.Minute) }
 	confirm := run.Confirm{Job: 1, Runner: runner(1, 1)}
 	checkDecideRunner(t, []decidedRunner{
@@ -56,8 +58,8 @@ func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
 		{"one that was launched is looked at in time", launched(), wanted, launched(), []run.Effect{confirm, run.Later{At: in(6*time.Minute - 30*time.Second)}}},
 		{"one that has waited long is looked at now", launched(old), wanted, launched(old), []run.Effect{confirm, run.Inspect{Runner: launched(old)}}},
 		{"one that is busy with the job is all right", launched(busyWith(1)), wanted, launched(busyWith(1)), nil},
-		{"one that is busy with another job is lost", launched(busyWith(2)), wanted, launched(busyWith(2)), lose},
-		{"one that has ended is lost", launched(ended), wanted, launched(ended), lose},
+		{"one that is busy with another job is lost", launched(busyWith(2)), wanted, launched(busyWith(2)), lose("it took job 2")},
+		{"one that has ended is lost", launched(ended), wanted, launched(ended), lose("it ended: over")},
 	})
 }
 
@@ -115,13 +117,13 @@ func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
 			"another job took it and offers what it had counted on", launched(),
 			run.Taken{Name: runner(1, 1), By: 2, Spare: runner(2, 1)},
 			launched(busyWith(2)),
-			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), Spare: runner(2, 1), From: 2}},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), Spare: runner(2, 1), From: 2, Reason: "it took job 2"}},
 		},
 		{
 			"another job took it and had counted on none", launched(),
 			run.Taken{Name: runner(1, 1), By: 2},
 			launched(busyWith(2)),
-			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2}},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2"}},
 		},
 		{
 			"a spare one was taken", launched(func(r *run.Runner) { r.For = 0 }),
@@ -134,7 +136,7 @@ func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
 			run.Runner{},
 			run.Taken{Name: runner(1, 1), By: 2},
 			run.Runner{Name: runner(1, 1), State: run.Busy, For: 1, Took: 2},
-			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2}},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2"}},
 		},
 		{
 			"one that has ended stays so", launched(ended),
@@ -147,7 +149,9 @@ func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
 func TestARunnerIsCountedForOneJob(t *testing.T) {
 	for2 := func(r *run.Runner) { r.For = 2 }
 	counted := run.Counted{For: 2, From: 1}
-	lose := []run.Effect{run.Lose{Job: 2, Runner: runner(1, 1), From: 1}}
+	lose := func(reason string) []run.Effect {
+		return []run.Effect{run.Lose{Job: 2, Runner: runner(1, 1), From: 1, Reason: reason}}
+	}
 	confirm := []run.Effect{run.Confirm{Job: 2, Runner: runner(1, 1)}}
 	free := func(r *run.Runner) { r.For, r.SpareSince = 0, now }
 	longFree := func(r *run.Runner) { r.For, r.SpareSince = 0, ago(run.SpareTime) }
@@ -169,12 +173,12 @@ func TestARunnerIsCountedForOneJob(t *testing.T) {
 			"one that counts for another is lost to a job that is led to it", launched(),
 			run.Wanted{Name: runner(1, 1), Job: job(2), CheckAfter: time.Minute},
 			launched(),
-			lose,
+			lose("it is not counted for this job any more"),
 		},
-		{"it counts for a third", launched(func(r *run.Runner) { r.For = 3 }), counted, launched(func(r *run.Runner) { r.For = 3 }), lose},
+		{"it counts for a third", launched(func(r *run.Runner) { r.For = 3 }), counted, launched(func(r *run.Runner) { r.For = 3 }), lose("it is not counted for this job any more")},
 		{"it is busy with the very job", launched(busyWith(2)), counted, launched(busyWith(2)), nil},
-		{"it is busy with another", launched(busyWith(3)), counted, launched(busyWith(3)), lose},
-		{"it has ended", launched(ended), counted, launched(ended), lose},
+		{"it is busy with another", launched(busyWith(3)), counted, launched(busyWith(3)), lose("it took job 3")},
+		{"it has ended", launched(ended), counted, launched(ended), lose("it ended: over")},
 		{
 			"it is released by the one that counted on it, and may be given another job for a while",
 			launched(),
@@ -224,21 +228,23 @@ func TestARunnerIsCountedForOneJob(t *testing.T) {
 
 func TestARunnerThatIsGoneEnds(t *testing.T) {
 	over := func(r *run.Runner) { r.State, r.EndedAt, r.Reason, r.Until = run.Ended, now, "idle", time.Time{} }
-	lose := run.Lose{Job: 1, Runner: runner(1, 1), From: 1}
+	lose := func(reason string) run.Lose {
+		return run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason}
+	}
 	checkDecideRunner(t, []decidedRunner{
-		{"what is left of it is ended", launched(), run.Gone{Reason: "idle"}, launched(over), []run.Effect{lose, run.End{Runner: launched(over)}}},
+		{"what is left of it is ended", launched(), run.Gone{Reason: "idle"}, launched(over), []run.Effect{lose("it ended: idle"), run.End{Runner: launched(over)}}},
 		{
 			"one that had a job tells nobody", launched(busyWith(1)),
 			run.Gone{Reason: "idle"},
 			launched(busyWith(1), over),
 			[]run.Effect{run.End{Runner: launched(busyWith(1), over)}},
 		},
-		{"so is what is left of a launch", launching(), run.Gone{Reason: "idle"}, launching(over), []run.Effect{lose, run.End{Runner: launching(over)}}},
+		{"so is what is left of a launch", launching(), run.Gone{Reason: "idle"}, launching(over), []run.Effect{lose("it ended: idle"), run.End{Runner: launching(over)}}},
 		{
 			"asked again, what is left is ended again, for the first reason", launched(ended),
 			run.Gone{Reason: "idle"},
 			launched(ended),
-			[]run.Effect{lose, run.End{Runner: launched(ended)}},
+			[]run.Effect{lose("it ended: over"), run.End{Runner: launched(ended)}},
 		},
 	})
 }

@@ -37,7 +37,8 @@ type Job struct {
 // State is where a Run is.
 type State string
 
-// The states of a Run. Done and Dead are terminal: a Run never leaves them.
+// The states of a Run. Done and Dead are terminal: a Run leaves them for nothing that happens, and Dead only when an
+// operator wants it (Replayed).
 const (
 	// New is a job of which nothing is recorded.
 	New State = ""
@@ -53,7 +54,7 @@ const (
 	Dead State = "dead"
 )
 
-// Terminal reports whether a Run in s never changes its state again.
+// Terminal reports whether a Run in s is over, whatever happens at GitHub and Modal.
 func (s State) Terminal() bool { return s == Done || s == Dead }
 
 // Run is our record of serving one job.
@@ -67,9 +68,11 @@ type Run struct {
 	RanOn Name `json:"ran_on,omitzero"`
 	// Attempts is how many runners were launched for the job. Each had a name of its own.
 	Attempts int `json:"attempts,omitempty"`
+	// Forgiven is how many of Attempts don't count against MaxAttempts, since the job was replayed after them.
+	Forgiven int `json:"forgiven,omitempty"`
 	// Failures is how many launches in a row have failed. A wait for capacity or for a limit is no failure.
 	Failures int `json:"failures,omitempty"`
-	// Reason says why the job still waits or was given up.
+	// Reason says what last kept the job from a runner, or why it was given up.
 	Reason     string `json:"reason,omitempty"`
 	Conclusion string `json:"conclusion,omitempty"`
 	// QueuedAt is when the job began to wait; LastQueuedAt, the newest time at which GitHub said so. A hold that is older
@@ -79,6 +82,8 @@ type Run struct {
 	HeldAt       time.Time `json:"held_at,omitzero"`
 	StartedAt    time.Time `json:"started_at,omitzero"`
 	FinishedAt   time.Time `json:"finished_at,omitzero"`
+	// History tells what became of the job, oldest first. Of a long one the middle is missing.
+	History []Note `json:"history,omitempty"`
 }
 
 // RunnerState is where a Runner is.

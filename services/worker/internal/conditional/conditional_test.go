@@ -1,4 +1,4 @@
-package forge_test
+package conditional_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"sync"
 	"testing"
 
-	"modal-github-runner/services/worker/internal/forge"
+	"modal-github-runner/services/worker/internal/conditional"
 )
 
 // tagged serves bodies with ETags, and 304 to those who have them, as GitHub does.
@@ -51,7 +51,7 @@ func newAsking(t *testing.T, h http.Handler) asking {
 	t.Cleanup(server.Close)
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return asking{t: t, client: &http.Client{Transport: forge.NewConditional(transport)}, url: server.URL}
+	return asking{t: t, client: &http.Client{Transport: conditional.New(transport)}, url: server.URL}
 }
 
 // reply is an answer as the client sees it.
@@ -178,31 +178,4 @@ func TestConditional(t *testing.T) {
 			t.Errorf("%d of 160 answers were empty, want nearly all", s.empty)
 		}
 	})
-}
-
-func TestAForgeUnderstandsARememberedAnswer(t *testing.T) {
-	g := newSweepGitHub(t)
-	tag := `W/"7"`
-	sent := 0
-	g.HandleFunc("GET /repos/o/r/actions/runners", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Etag", tag)
-		if r.Header.Get("If-None-Match") == tag {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
-		sent++
-		paged(t, "runners", fixed(runnerJSON(1, "mgr-4-1", "online", false)))(w, r)
-	})
-	o := g.options(t)
-	o.Transport = forge.NewConditional(o.Transport)
-	f := forge.New(o)
-	for range 3 {
-		got, err := f.Runners(t.Context(), sweepJob, "o/r")
-		if err != nil || len(got) != 1 {
-			t.Fatalf("got %v, %v, want one runner", got, err)
-		}
-	}
-	if sent != 1 {
-		t.Errorf("the list was sent %d times, want once", sent)
-	}
 }

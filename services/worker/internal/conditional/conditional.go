@@ -1,4 +1,6 @@
-package forge
+// Package conditional saves GitHub requests whose answers have not changed. It is HTTP only: it knows no endpoint, and
+// nothing that it remembers ever leaves the process.
+package conditional
 
 import (
 	"bytes"
@@ -21,14 +23,14 @@ const (
 	answerOverhead = 2 << 10
 )
 
-// Conditional asks GitHub for what it knows already only if that has changed. It remembers the answers to GET requests and
+// Transport asks GitHub for what it knows already only if that has changed. It remembers the answers to GET requests and
 // their ETags; where GitHub says "not modified" it gives the remembered answer again, as if GitHub had sent it. Such a
 // request costs nothing of the primary rate limit (docs.github.com, best practices for using the REST API).
 //
 // An answer is given only to whoever sends the same credentials, since it may be for nobody else's eyes. An App's own
 // requests carry a new token each, so that nothing is saved on them; what is used least goes first. It is safe for
 // concurrent use.
-type Conditional struct {
+type Transport struct {
 	next http.RoundTripper
 
 	mu     sync.Mutex
@@ -50,23 +52,23 @@ type answer struct {
 
 func (a *answer) size() int { return len(a.body) + answerOverhead }
 
-// NewConditional makes a Conditional that sends its requests by next.
-func NewConditional(next http.RoundTripper) *Conditional {
-	return &Conditional{next: next, byKey: map[answerKey]*list.Element{}, byAge: list.New()}
+// New makes a Transport that sends its requests by next.
+func New(next http.RoundTripper) *Transport {
+	return &Transport{next: next, byKey: map[answerKey]*list.Element{}, byAge: list.New()}
 }
 
 // RoundTrip implements http.RoundTripper.
-func (c *Conditional) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method != http.MethodGet || req.Header.Get("If-None-Match") != "" || req.Header.Get("Range") != "" {
-		return c.next.RoundTrip(req)
+		return t.next.RoundTrip(req)
 	}
 	key := keyOf(req)
-	known := c.recall(key)
+	known := t.recall(key)
 	if known != nil {
 		req = req.Clone(req.Context())
 		req.Header.Set("If-None-Match", known.etag)
 	}
-	resp, err := c.next.RoundTrip(req)
+	resp, err := t.next.RoundTrip(req)
 	switch {
 	case err != nil:
 		return nil, err
@@ -74,13 +76,13 @@ func (c *Conditional) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close() // It is empty.
 		known.into(resp)
 	case resp.StatusCode == http.StatusOK && resp.Header.Get("Etag") != "":
-		return c.remember(key, resp)
+		return t.remember(key, resp)
 	}
 	return resp, nil
 }
 
 // remember reads the answer and keeps it, if it is not too large.
-func (c *Conditional) remember(key answerKey, resp *http.Response) (*http.Response, error) {
+func (t *Transport) remember(key answerKey, resp *http.Response) (*http.Response, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -92,36 +94,36 @@ func (c *Conditional) remember(key answerKey, resp *http.Response) (*http.Respon
 	if made.size() > maxAnswer {
 		return &given, nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.drop(c.byKey[key])
-	c.byKey[key] = c.byAge.PushFront(made)
-	for c.memory += made.size(); c.memory > maxRemembered; {
-		c.drop(c.byAge.Back())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(t.byKey[key])
+	t.byKey[key] = t.byAge.PushFront(made)
+	for t.memory += made.size(); t.memory > maxRemembered; {
+		t.drop(t.byAge.Back())
 	}
 	return &given, nil
 }
 
-func (c *Conditional) recall(key answerKey) *answer {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e, ok := c.byKey[key]
+func (t *Transport) recall(key answerKey) *answer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, ok := t.byKey[key]
 	if !ok {
 		return nil
 	}
-	c.byAge.MoveToFront(e)
+	t.byAge.MoveToFront(e)
 	return answerIn(e)
 }
 
-// drop forgets what e holds; nil holds nothing. c.mu is held.
-func (c *Conditional) drop(e *list.Element) {
+// drop forgets what e holds; nil holds nothing. t.mu is held.
+func (t *Transport) drop(e *list.Element) {
 	if e == nil {
 		return
 	}
 	old := answerIn(e)
-	c.byAge.Remove(e)
-	delete(c.byKey, old.key)
-	c.memory -= old.size()
+	t.byAge.Remove(e)
+	delete(t.byKey, old.key)
+	t.memory -= old.size()
 }
 
 func answerIn(e *list.Element) *answer {

@@ -1,0 +1,207 @@
+package adminapi
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// Jobs is the answer to GET /jobs.
+type Jobs struct {
+	Jobs []Summary `json:"jobs"`
+	// LeftOff is how many older ones there are.
+	LeftOff int `json:"left_off,omitempty"`
+}
+
+// Summary is one job of a list.
+type Summary struct {
+	ID       int64     `json:"id"`
+	Repo     string    `json:"repo"`
+	Workflow string    `json:"workflow,omitempty"`
+	Name     string    `json:"name,omitempty"`
+	Pool     string    `json:"pool,omitempty"`
+	State    run.State `json:"state"`
+	// Since is when the job came to its state.
+	Since    time.Time `json:"since"`
+	Attempts int       `json:"attempts"`
+	Reason   string    `json:"reason,omitempty"`
+}
+
+// states are those that a record can have.
+var states = [...]run.State{run.OnHold, run.Waiting, run.Running, run.Done, run.Dead} //nolint:gochecknoglobals // a constant list
+
+func (a *API) jobs(r *http.Request) (any, error) {
+	state := run.State(r.URL.Query().Get("state"))
+	if state != run.New && !slices.Contains(states[:], state) {
+		return nil, &refusal{http.StatusBadRequest, "state", fmt.Sprintf("must be one of %v", states), string(state)}
+	}
+	entries, err := a.Ledger.Runs(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	list := []Summary{}
+	for _, entry := range entries {
+		if record := entry.Record; record.State == state || state == run.New && !record.State.Terminal() {
+			list = append(list, summaryOf(record))
+		}
+	}
+	slices.SortFunc(list, func(a, b Summary) int { return cmp.Or(b.Since.Compare(a.Since), cmp.Compare(b.ID, a.ID)) })
+	shown := min(len(list), maxListed)
+	return Jobs{Jobs: list[:shown], LeftOff: len(list) - shown}, nil
+}
+
+func summaryOf(r run.Run) Summary {
+	return Summary{
+		ID: r.Job.ID, Repo: r.Job.Owner + "/" + r.Job.Repo, Workflow: r.Job.WorkflowName, Name: r.Job.Name, Pool: r.Job.Pool,
+		State: r.State, Since: since(r), Attempts: r.Attempts, Reason: r.Reason,
+	}
+}
+
+// since is when the job came to its state.
+func since(r run.Run) time.Time {
+	switch r.State {
+	case run.OnHold:
+		return r.HeldAt
+	case run.Waiting:
+		return r.QueuedAt
+	case run.Running:
+		return r.StartedAt
+	case run.Done:
+		return r.FinishedAt
+	case run.New, run.Dead:
+	}
+	if len(r.History) == 0 {
+		return time.Time{}
+	}
+	return r.History[len(r.History)-1].At
+}
+
+// Explanation is the answer to GET /jobs/{id}.
+type Explanation struct {
+	Summary
+
+	// WaitsFor says in a sentence what a waiting job needs, and since when.
+	WaitsFor   string   `json:"waits_for,omitempty"`
+	Conclusion string   `json:"conclusion,omitempty"`
+	Labels     []string `json:"labels"`
+	RunID      int64    `json:"run_id"`
+	RunAttempt int      `json:"run_attempt"`
+	Branch     string   `json:"branch,omitempty"`
+	Timeline   []Moment `json:"timeline"`
+	Runners    []Runner `json:"runners"`
+}
+
+// Moment is a line of a job's timeline.
+type Moment struct {
+	At time.Time `json:"at"`
+	// Runner is the name of the one that Text is about, at GitHub and at Modal alike. Empty if it is about none.
+	Runner string `json:"runner,omitempty"`
+	Text   string `json:"text"`
+}
+
+// Runner is one that has to do with a job.
+type Runner struct {
+	Name  string          `json:"name"`
+	State run.RunnerState `json:"state"`
+	// CountsFor is the job that counts on it, Took the one that it took. Zero for none.
+	CountsFor  int64     `json:"counts_for,omitempty"`
+	Took       int64     `json:"took,omitempty"`
+	GitHubID   int64     `json:"github_id,omitempty"`
+	SandboxID  string    `json:"sandbox_id,omitempty"`
+	LaunchedAt time.Time `json:"launched_at,omitzero"`
+	EndedAt    time.Time `json:"ended_at,omitzero"`
+	Reason     string    `json:"reason,omitempty"`
+}
+
+func (a *API) job(r *http.Request) (any, error) {
+	id, err := jobID(r)
+	if err != nil {
+		return nil, err
+	}
+	record, err := a.load(r, id)
+	if err != nil {
+		return nil, err
+	}
+	runners := []run.Runner{}
+	for _, name := range runnersOf(record) {
+		runner, _, err := a.Ledger.LoadRunner(r.Context(), name)
+		if err != nil {
+			return nil, err
+		}
+		if runner.State != run.Unknown {
+			runners = append(runners, runner)
+		}
+	}
+	next, err := a.Queue.NextLook(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	return explain(record, runners, next, time.Now()), nil
+}
+
+// load returns a record that exists.
+func (a *API) load(r *http.Request, id int64) (run.Run, error) {
+	record, revision, err := a.Ledger.LoadRun(r.Context(), id)
+	if err == nil && revision == 0 {
+		err = &refusal{http.StatusNotFound, "id", "must be of a job that a webhook told of in the last week", strconv.FormatInt(id, 10)}
+	}
+	return record, err
+}
+
+// runnersOf names all that were launched for the job, or counted for it, or took it.
+func runnersOf(r run.Run) []run.Name {
+	names := []run.Name{r.Runner, r.RanOn}
+	for attempt := 1; attempt <= r.Attempts; attempt++ {
+		names = append(names, run.Name{Job: r.Job.ID, Attempt: attempt})
+	}
+	for _, note := range r.History {
+		names = append(names, note.Runner)
+	}
+	slices.SortFunc(names, func(a, b run.Name) int { return cmp.Or(cmp.Compare(a.Job, b.Job), cmp.Compare(a.Attempt, b.Attempt)) })
+	names = slices.Compact(names)
+	return slices.DeleteFunc(names, run.Name.IsZero)
+}
+
+func explain(r run.Run, runners []run.Runner, next, now time.Time) Explanation {
+	e := Explanation{
+		Summary: summaryOf(r), Conclusion: r.Conclusion, Labels: r.Job.Labels, RunID: r.Job.RunID, RunAttempt: r.Job.RunAttempt,
+		Branch: r.Job.HeadBranch, Timeline: timeline(r, runners), Runners: []Runner{},
+	}
+	var counted run.Runner
+	for _, runner := range runners {
+		if runner.Name == r.Runner {
+			counted = runner
+		}
+		e.Runners = append(e.Runners, Runner{
+			Name: nameOf(runner.Name), State: runner.State, CountsFor: runner.For, Took: runner.Took, GitHubID: runner.GitHubID,
+			SandboxID: runner.SandboxID, LaunchedAt: runner.LaunchedAt, EndedAt: runner.EndedAt, Reason: runner.Reason,
+		})
+	}
+	e.WaitsFor = waitsFor(r, counted, next, now)
+	return e
+}
+
+// timeline is what the records of the job and of its runners tell together, oldest first.
+func timeline(r run.Run, runners []run.Runner) []Moment {
+	moments := []Moment{}
+	for _, note := range r.History {
+		moments = append(moments, Moment{At: note.At, Runner: nameOf(note.Runner), Text: note.Text})
+	}
+	for _, runner := range runners {
+		if !runner.LaunchedAt.IsZero() {
+			moments = append(moments, Moment{At: runner.LaunchedAt, Runner: nameOf(runner.Name), Text: "launched, sandbox " + runner.SandboxID})
+		}
+		if !runner.EndedAt.IsZero() {
+			text := strings.TrimSuffix("ended: "+runner.Reason, ": ")
+			moments = append(moments, Moment{At: runner.EndedAt, Runner: nameOf(runner.Name), Text: text})
+		}
+	}
+	slices.SortStableFunc(moments, func(a, b Moment) int { return a.At.Compare(b.At) })
+	return moments
+}

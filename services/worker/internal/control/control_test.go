@@ -1,0 +1,132 @@
+package control_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/natstest"
+	"modal-github-runner/services/internal/natsx"
+	"modal-github-runner/services/worker/internal/control"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// connect makes a client of a server of its own; the buckets do not exist yet.
+func connect(t *testing.T) (jetstream.JetStream, *natstest.Server) {
+	t.Helper()
+	server := natstest.Start(t)
+	conn, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js, server
+}
+
+func ensure(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{wire.DefaultPool})); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAllWorkersOfADeploymentKnowItByOneID(t *testing.T) {
+	js, _ := connect(t)
+	ensure(t, js)
+	ids := make([]string, 8)
+	var asking sync.WaitGroup
+	for n := range ids {
+		asking.Go(func() {
+			id, err := control.New(js).Deployment(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			ids[n] = id
+		})
+	}
+	asking.Wait()
+	for _, id := range ids {
+		if len(id) < 20 || id != ids[0] {
+			t.Errorf("got %q, want one long id", ids)
+		}
+	}
+}
+
+func TestAnotherDeploymentHasAnotherID(t *testing.T) {
+	var ids [2]string
+	for n := range ids {
+		js, _ := connect(t)
+		ensure(t, js)
+		var err error
+		if ids[n], err = control.New(js).Deployment(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ids[0] == ids[1] {
+		t.Errorf("both are %s", ids[0])
+	}
+}
+
+func TestTheIDIsAskedForUntilItIsKnownAndThenNoMore(t *testing.T) {
+	js, server := connect(t)
+	c := control.New(js)
+	if id, err := c.Deployment(t.Context()); err == nil {
+		t.Fatalf("got %q without a bucket", id)
+	}
+	ensure(t, js)
+	id, err := c.Deployment(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	if again, err := c.Deployment(t.Context()); err != nil || again != id {
+		t.Errorf("got %q, %v, want %q", again, err, id)
+	}
+}
+
+func TestTheCursorIsWhereItWasSet(t *testing.T) {
+	js, _ := connect(t)
+	c := control.New(js)
+	if err := c.SetCursor(t.Context(), time.Now()); err == nil {
+		t.Error("set without a bucket")
+	}
+	if at, err := c.Cursor(t.Context()); err == nil {
+		t.Errorf("got %v without a bucket", at)
+	}
+	ensure(t, js)
+	if at, err := c.Cursor(t.Context()); err != nil || !at.IsZero() {
+		t.Errorf("got %v, %v, want none", at, err)
+	}
+	want := time.Date(2026, 3, 4, 5, 6, 7, 8, time.FixedZone("there", 3600))
+	if err := c.SetCursor(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := control.New(js).Cursor(t.Context()); err != nil || !at.Equal(want) {
+		t.Errorf("got %v, %v, want %v", at, err, want)
+	}
+}
+
+func TestACursorThatCannotBeReadIsAnError(t *testing.T) {
+	js, _ := connect(t)
+	ensure(t, js)
+	kv, err := js.KeyValue(t.Context(), wire.BucketControl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), "deliveries", []byte("yesterday")); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := control.New(js).Cursor(t.Context()); err == nil {
+		t.Errorf("got %v", at)
+	}
+}

@@ -1,0 +1,201 @@
+package operator
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"modal-github-runner/services/worker/internal/adminapi"
+	"modal-github-runner/services/worker/internal/intake"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	timeForm = "2006-01-02 15:04:05"
+	padding  = 2
+)
+
+// table aligns cells in columns. What the cells say came from webhooks and error texts, so nothing in them may command the
+// terminal or break a line.
+type table struct {
+	to      io.Writer
+	aligned *strings.Builder
+	cells   *tabwriter.Writer
+}
+
+func newTable(w io.Writer) table {
+	aligned := &strings.Builder{}
+	return table{to: w, aligned: aligned, cells: tabwriter.NewWriter(aligned, 0, 0, padding, ' ', 0)}
+}
+
+func (t table) row(cells ...string) {
+	for n, cell := range cells {
+		cells[n] = clean(cell)
+	}
+	fmt.Fprintln(t.cells, strings.Join(cells, "\t"))
+}
+
+// flush writes the rows, without the spaces that would align nothing.
+func (t table) flush() error {
+	if err := t.cells.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(t.aligned.String()) {
+		if _, err := fmt.Fprintln(t.to, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func clean(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return '·'
+	}, text)
+}
+
+// PrintJobs writes a list of jobs, as seen at now.
+func PrintJobs(w io.Writer, list adminapi.Jobs, now time.Time) error {
+	if len(list.Jobs) == 0 {
+		_, err := fmt.Fprintln(w, "no jobs")
+		return err
+	}
+	t := newTable(w)
+	t.row("JOB", "STATE", "FOR", "ATTEMPTS", "REPOSITORY", "NAME", "REASON")
+	for _, j := range list.Jobs {
+		t.row(strconv.FormatInt(j.ID, 10), string(j.State), ago(j.Since, now), strconv.Itoa(j.Attempts), j.Repo, title(j), j.Reason)
+	}
+	return leftOff(w, t, list.LeftOff)
+}
+
+// PrintExplanation writes what became of a job and why, as seen at now.
+func PrintExplanation(w io.Writer, e adminapi.Explanation, now time.Time) error {
+	t := newTable(w)
+	t.row("job", fmt.Sprintf("%d of %s, %s", e.ID, e.Repo, title(e.Summary)))
+	t.row("run", fmt.Sprintf("%d, attempt %d, branch %s", e.RunID, e.RunAttempt, orDash(e.Branch)))
+	t.row("labels", strings.Join(e.Labels, ", "))
+	t.row("state", fmt.Sprintf("%s for %s%s", e.State, ago(e.Since, now), outcome(e)))
+	if e.WaitsFor != "" {
+		t.row("waits for", e.WaitsFor)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	t = newTable(w)
+	t.row("TIME (UTC)", "AGO", "RUNNER", "WHAT")
+	for _, m := range e.Timeline {
+		t.row(m.At.UTC().Format(timeForm), ago(m.At, now), orDash(m.Runner), m.Text)
+	}
+	if len(e.Runners) == 0 {
+		return t.flush()
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	t = newTable(w)
+	t.row("RUNNER", "STATE", "COUNTS FOR", "TOOK", "SANDBOX", "REASON")
+	for _, r := range e.Runners {
+		t.row(r.Name, string(r.State), id(r.CountsFor), id(r.Took), orDash(r.SandboxID), r.Reason)
+	}
+	return t.flush()
+}
+
+// outcome is how a job that is over came to that.
+func outcome(e adminapi.Explanation) string {
+	switch e.State {
+	case run.Done:
+		return ": " + orDash(e.Conclusion)
+	case run.Dead:
+		return ": " + e.Reason
+	case run.New, run.OnHold, run.Waiting, run.Running:
+	}
+	return ""
+}
+
+// PrintLetters writes a list of dead letters, as seen at now.
+func PrintLetters(w io.Writer, list adminapi.Letters, now time.Time) error {
+	if len(list.Letters) == 0 {
+		_, err := fmt.Fprintln(w, "no dead letters")
+		return err
+	}
+	t := newTable(w)
+	t.row("DEAD LETTER", "AGO", "WHAT", "REASON")
+	for _, l := range list.Letters {
+		t.row(l.ID, ago(l.At, now), subject(l), l.Reason)
+	}
+	return leftOff(w, t, list.LeftOff)
+}
+
+// PrintLetter writes one dead letter, as seen at now.
+func PrintLetter(w io.Writer, l intake.Letter, now time.Time) error {
+	t := newTable(w)
+	t.row("dead letter", l.ID)
+	t.row("at", l.At.UTC().Format(timeForm)+" UTC, "+ago(l.At, now)+" ago")
+	t.row("what", subject(l))
+	t.row("reason", l.Reason)
+	if l.Job.ID == 0 {
+		t.row("size", fmt.Sprintf("%d bytes", l.SizeBytes))
+		t.row("sha256", l.SHA256)
+	} else {
+		t.row("labels", strings.Join(l.Job.Labels, ", "))
+		t.row("run", fmt.Sprintf("%d, attempt %d, branch %s", l.Job.RunID, l.Job.RunAttempt, orDash(l.Job.HeadBranch)))
+	}
+	return t.flush()
+}
+
+// PrintReplay writes what became of a replay.
+func PrintReplay(w io.Writer, r adminapi.Replay, _ time.Time) error {
+	_, err := fmt.Fprintf(w, "job %d is %s; `worker explain %d` tells more\n", r.ID, r.State, r.ID)
+	return err
+}
+
+// subject is what was given up.
+func subject(l intake.Letter) string {
+	if l.Job.ID == 0 {
+		return fmt.Sprintf("message %d on %s, which can't be read", l.Sequence, l.Subject)
+	}
+	return l.Job.Owner + "/" + l.Job.Repo + ", " + titleOf(l.Job.WorkflowName, l.Job.Name)
+}
+
+func title(j adminapi.Summary) string { return titleOf(j.Workflow, j.Name) }
+
+func titleOf(workflow, name string) string { return orDash(strings.Trim(workflow+" / "+name, " /")) }
+
+func leftOff(w io.Writer, t table, n int) error {
+	if err := t.flush(); err != nil || n == 0 {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "and %d older ones\n", n)
+	return err
+}
+
+func id(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// ago is how long before now t was.
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return adminapi.Span(now.Sub(t))
+}

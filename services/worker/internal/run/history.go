@@ -1,0 +1,106 @@
+package run
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// maxNotes bounds a Run's timeline: the record is written whole at each change, and read by people.
+	maxNotes = 40
+	// firstNotes is how many of the first notes are never dropped: how a job began explains much of what came after.
+	firstNotes = 5
+	// maxText bounds a note, in bytes. An error of GitHub or Modal can be a page long; its beginning says what it is.
+	maxText = 300
+)
+
+// Note is one line of a Run's timeline, for a person.
+type Note struct {
+	At time.Time `json:"at"`
+	// Runner is the one that the text is about. Zero if it is about none, or none of ours.
+	Runner Name   `json:"runner,omitzero"`
+	Text   string `json:"text"`
+}
+
+// chronicle is the history of after, into which ev turned before. It follows from what has changed, so that an event that
+// is handled again adds nothing. What a Runner's own record tells, such as its launch, is not told here again.
+func chronicle(before, after Run, ev Event, now time.Time) []Note {
+	history := before.History
+	for _, note := range changes(before, after, ev) {
+		note.At, note.Text = now, shortened(note.Text)
+		history = append(slices.Clip(history), note) // Clipped, since before keeps its own.
+		if len(history) > maxNotes {
+			history = slices.Concat(history[:firstNotes], history[firstNotes+1:])
+		}
+	}
+	return history
+}
+
+// changes says what ev has changed.
+func changes(before, after Run, ev Event) []Note {
+	var notes []Note
+	lost, isLost := ev.(Lost)
+	if isLost && before.Runner != after.Runner {
+		notes = append(notes, Note{Runner: lost.Runner, Text: "lost: " + orUnknown(lost.Reason)})
+	}
+	if before.State != after.State || before.RanOn != after.RanOn {
+		notes = append(notes, arrival(before, after))
+	} else if after.LastQueuedAt.After(before.LastQueuedAt) {
+		notes = append(notes, Note{Text: "queued again"})
+	}
+	if before.Runner != after.Runner && !after.Runner.IsZero() {
+		text := fmt.Sprintf("counted on, attempt %d", after.Attempts)
+		if isLost {
+			text = "counted on instead, a spare one"
+		}
+		notes = append(notes, Note{Runner: after.Runner, Text: text})
+	}
+	if failed, isFailed := ev.(Failed); isFailed && after.State == Waiting {
+		switch {
+		case after.Failures > before.Failures:
+			notes = append(notes, Note{Runner: after.Runner, Text: "launch failed: " + orUnknown(failed.Reason)})
+		case after.Reason != before.Reason:
+			notes = append(notes, Note{Runner: after.Runner, Text: "launch put off: " + failed.Reason})
+		}
+	}
+	return notes
+}
+
+// arrival says that the Run came to its state.
+func arrival(before, after Run) Note {
+	switch after.State {
+	case OnHold:
+		return Note{Text: "held until an approval at GitHub"}
+	case Waiting:
+		if before.State == Dead {
+			return Note{Text: "replayed by an operator"}
+		}
+		return Note{Text: "queued"}
+	case Running:
+		if after.RanOn.IsZero() {
+			return Note{Text: "running on a runner that is not ours"}
+		}
+		return Note{Runner: after.RanOn, Text: "running"}
+	case Done:
+		return Note{Runner: after.RanOn, Text: "finished: " + orUnknown(after.Conclusion)}
+	case New, Dead: // No Run comes back to New.
+	}
+	return Note{Text: "given up: " + orUnknown(after.Reason)}
+}
+
+// shortened cuts text to maxText bytes and one line, between characters.
+func shortened(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) <= maxText {
+		return text
+	}
+	const more = "…"
+	end := maxText - len(more)
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + more
+}

@@ -1,0 +1,169 @@
+package sweep_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"modal-github-runner/services/worker/internal/sweep"
+)
+
+func deliveries(w *world) *sweep.Deliveries { return &sweep.Deliveries{Hook: w, Cursor: w} }
+
+func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
+	attempt := func(guid string, age time.Duration, ok bool) sweep.Delivery {
+		return sweep.Delivery{GUID: guid, Event: "workflow_job", OK: ok, At: ago(age)}
+	}
+	tests := []struct {
+		name     string
+		attempts func() []sweep.Delivery // in the order of time
+		again    int64                   // which is sent again, from 1
+	}{
+		{"an event that failed", func() []sweep.Delivery { return []sweep.Delivery{attempt("a", old, false)} }, 1},
+		{"by its newest attempt", func() []sweep.Delivery {
+			return []sweep.Delivery{attempt("a", time.Hour, false), attempt("a", old, false)}
+		}, 2},
+		{"not one that arrived", func() []sweep.Delivery { return []sweep.Delivery{attempt("a", old, true)} }, 0},
+		{"not one that arrived on another attempt", func() []sweep.Delivery {
+			return []sweep.Delivery{attempt("a", 3*time.Hour, false), attempt("a", 2*time.Hour, true), attempt("a", time.Hour, false)}
+		}, 0},
+		{"not one that was just tried", func() []sweep.Delivery { return []sweep.Delivery{attempt("a", young, false)} }, 0},
+		{"not one about something else", func() []sweep.Delivery {
+			d := attempt("a", old, false)
+			d.Event = "push"
+			return []sweep.Delivery{d}
+		}, 0},
+		{"the fourth attempt may be followed by a fifth", func() []sweep.Delivery {
+			return []sweep.Delivery{
+				attempt("a", 5*time.Hour, false), attempt("a", 4*time.Hour, false), attempt("a", 3*time.Hour, false), attempt("a", time.Hour, false),
+			}
+		}, 4},
+		{"the fifth is the last", func() []sweep.Delivery {
+			return []sweep.Delivery{
+				attempt("a", 6*time.Hour, false), attempt("a", 5*time.Hour, false), attempt("a", 4*time.Hour, false), attempt("a", 3*time.Hour, false),
+				attempt("a", time.Hour, false),
+			}
+		}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{deliveries: tt.attempts(), cursor: ago(2 * 24 * time.Hour)}
+				for n := range w.deliveries {
+					w.deliveries[n].ID = int64(n + 1)
+				}
+				before := len(w.deliveries)
+				report, err := deliveries(w).RunOnce(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				sent := w.deliveries[before:]
+				if len(sent) != report.Found[sweep.Undelivered] || (tt.again == 0) != (len(sent) == 0) {
+					t.Errorf("sent %v, %v", sent, report)
+				}
+			})
+		})
+	}
+}
+
+func TestAnEventIsSentFiveTimesAndThenNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{deliveries: []sweep.Delivery{{ID: 1, GUID: "a", Event: "workflow_job", At: time.Now()}}}
+		d := deliveries(w)
+		for range 24 * 30 { // A day, in which another one fails now and then, and holds the cursor back.
+			if len(w.deliveries)%3 == 0 {
+				w.deliveries = append(w.deliveries, sweep.Delivery{
+					ID: int64(len(w.deliveries) + 1), GUID: fmt.Sprint(len(w.deliveries)), Event: "workflow_job", At: time.Now(),
+				})
+			}
+			time.Sleep(2 * time.Minute)
+			if _, err := d.RunOnce(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		attempts := map[string]int{}
+		for _, a := range w.deliveries {
+			attempts[a.GUID]++
+		}
+		if attempts["a"] != 5 || len(attempts) < 3 {
+			t.Errorf("attempts: %v", attempts)
+		}
+		for guid, n := range attempts {
+			if n > 5 {
+				t.Errorf("%s was sent %d times", guid, n)
+			}
+		}
+	})
+}
+
+func TestTheCursorStaysWithTheOldestThatIsNotSettled(t *testing.T) {
+	const day = 24 * time.Hour
+	failed := func(id int64, guid string, age time.Duration) sweep.Delivery {
+		return sweep.Delivery{ID: id, GUID: guid, Event: "workflow_job", At: ago(age)}
+	}
+	tests := []struct {
+		name       string
+		cursor     time.Duration // how long ago; 0 for none
+		deliveries func() []sweep.Delivery
+		want       time.Duration
+		sent       int
+	}{
+		{"without any, it follows the time", day, func() []sweep.Delivery { return nil }, old, 0},
+		{"with one, it waits", day, func() []sweep.Delivery {
+			return []sweep.Delivery{failed(1, "a", time.Hour), failed(2, "b", time.Minute)}
+		}, time.Hour, 1},
+		{"it never goes back", time.Hour, func() []sweep.Delivery {
+			return []sweep.Delivery{failed(1, "a", 2*time.Hour), failed(2, "b", time.Hour)}
+		}, time.Hour, 1},
+		{"GitHub's memory ends after three days", 5 * day, func() []sweep.Delivery {
+			return []sweep.Delivery{failed(1, "a", 3*day+1), failed(2, "b", 3*day)}
+		}, 5 * day, 1},
+		{"at first a day is looked at", 0, func() []sweep.Delivery { return []sweep.Delivery{failed(1, "a", day+1), failed(2, "b", day-1)} }, day - 1, 1},
+		{"twenty are sent at once", day, func() (all []sweep.Delivery) {
+			for n := range int64(30) {
+				all = append(all, failed(n+1, fmt.Sprint(n), time.Hour-time.Duration(n)*time.Second))
+			}
+			return all
+		}, time.Hour, 20},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{deliveries: tt.deliveries()}
+				if tt.cursor != 0 {
+					w.cursor = ago(tt.cursor)
+				}
+				report, err := deliveries(w).RunOnce(t.Context())
+				if err != nil || report.Found[sweep.Undelivered] != tt.sent {
+					t.Errorf("got %v, %v, want %d sent", report, err, tt.sent)
+				}
+				if got := time.Since(w.cursor); got != tt.want {
+					t.Errorf("the cursor is at %v ago, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestTheCursorStaysWhenAnythingFails(t *testing.T) {
+	for _, broken := range []string{"cursor", "deliveries", "redeliver", "set cursor"} {
+		t.Run(broken, func(t *testing.T) {
+			at := ago(time.Hour)
+			w := &world{
+				fail: map[string]error{broken: errAway}, cursor: at,
+				deliveries: []sweep.Delivery{
+					{ID: 1, GUID: "a", Event: "workflow_job", At: ago(50 * time.Minute)}, {ID: 2, GUID: "b", Event: "workflow_job", At: ago(40 * time.Minute)},
+				},
+			}
+			report, err := deliveries(w).RunOnce(t.Context())
+			if !errors.Is(err, errAway) || !w.cursor.Equal(at) && broken != "redeliver" {
+				t.Errorf("got %v; the cursor is at %v", err, w.cursor)
+			}
+			if broken == "redeliver" && (report.Found != nil || w.cursor.After(ago(49*time.Minute))) {
+				t.Errorf("what was not sent again is settled: %v, %v", report, w.cursor)
+			}
+		})
+	}
+}

@@ -1,0 +1,287 @@
+package sweep_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"modal-github-runner/services/worker/internal/run"
+	"modal-github-runner/services/worker/internal/sweep"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// errAway is what a party answers that is away.
+var errAway = errors.New("it is away")
+
+// ours is the deployment of these tests.
+const ours = "deployment-1"
+
+// told is what was said about a runner or a job.
+type told struct {
+	Runner   run.Name
+	Event    any
+	Revision uint64
+}
+
+// world is GitHub, Modal, the ledger and those who are told, in memory. The answers of a call whose name is in fail are
+// errors. It is safe for concurrent use.
+type world struct {
+	mu        sync.Mutex
+	fail      map[string]error
+	calls     []string
+	sandboxes []sweep.Sandbox
+	// unlisted are the sandboxes that run although they are not listed.
+	unlisted []sweep.Sandbox
+	outcomes map[string]sweep.Outcome
+	tails    map[string]string
+	evidence map[string]run.Evidence
+	runs     []sweep.Record[run.Run]
+	runners  []sweep.Record[run.Runner]
+	told     []told
+
+	registrations map[string][]sweep.Registration
+	statuses      map[int64]sweep.Status
+	queued        map[string][]run.Job
+	deliveries    []sweep.Delivery
+	cursor        time.Time
+}
+
+// call counts a call and says whether it fails.
+func (w *world) call(name string) error {
+	w.calls = append(w.calls, name)
+	return w.fail[name]
+}
+
+func (w *world) List(context.Context) ([]sweep.Sandbox, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("list"); err != nil {
+		return w.sandboxes[:len(w.sandboxes)/2], err // What a failed list holds is not to be used.
+	}
+	return slices.Clone(w.sandboxes), nil
+}
+
+func (w *world) Find(_ context.Context, name run.Name) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("find"); err != nil {
+		return "", err
+	}
+	for _, s := range append(slices.Clone(w.sandboxes), w.unlisted...) {
+		if s.Name == name {
+			return s.ID, nil
+		}
+	}
+	return "", nil
+}
+
+func (w *world) Outcome(_ context.Context, id string) (sweep.Outcome, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("outcome"); err != nil {
+		return sweep.Outcome{}, err
+	}
+	if o, ok := w.outcomes[id]; ok {
+		return o, nil
+	}
+	return sweep.Outcome{Status: "terminated"}, nil
+}
+
+func (w *world) Tail(_ context.Context, id string, _ int) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tails[id], w.call("tail")
+}
+
+func (w *world) Ask(_ context.Context, id string, release bool) (run.Evidence, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !release {
+		return "", errors.New("a question alone lets a job begin before the sandbox ends")
+	}
+	return w.evidence[id], w.call("ask")
+}
+
+func (w *world) Terminate(_ context.Context, id string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("terminate"); err != nil {
+		return err
+	}
+	w.sandboxes = slices.DeleteFunc(w.sandboxes, func(s sweep.Sandbox) bool { return s.ID == id })
+	return nil
+}
+
+func (w *world) Runs(context.Context) ([]sweep.Record[run.Run], error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("runs"); err != nil {
+		return w.runs[:len(w.runs)/2], err
+	}
+	return slices.Clone(w.runs), nil
+}
+
+func (w *world) Runners(context.Context) ([]sweep.Record[run.Runner], error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("runners"); err != nil {
+		return w.runners[:len(w.runners)/2], err
+	}
+	return slices.Clone(w.runners), nil
+}
+
+func (w *world) LoadRun(_ context.Context, job int64) (run.Run, uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.runs {
+		if r.Value.Job.ID == job {
+			return r.Value, r.Revision, w.call("load run")
+		}
+	}
+	return run.Run{}, 0, w.call("load run")
+}
+
+func (w *world) LoadRunner(_ context.Context, name run.Name) (run.Runner, uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.runners {
+		if r.Value.Name == name {
+			return r.Value, r.Revision, w.call("load runner")
+		}
+	}
+	return run.Runner{}, 0, w.call("load runner")
+}
+
+func (w *world) HandleRunner(_ context.Context, name run.Name, ev run.RunnerEvent) (time.Time, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("handle"); err != nil {
+		return time.Time{}, err
+	}
+	w.told = append(w.told, told{Runner: name, Event: ev})
+	return time.Now().Add(time.Second), nil // Nobody is to wait for that.
+}
+
+func (w *world) Report(_ context.Context, ev run.Event, revision uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("report"); err != nil {
+		return err
+	}
+	w.told = append(w.told, told{Event: ev, Revision: revision})
+	return nil
+}
+
+func (w *world) Registrations(_ context.Context, _ run.Job, scope string) ([]sweep.Registration, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("registrations of " + scope); err != nil {
+		return w.registrations[scope][:len(w.registrations[scope])/2], err
+	}
+	return slices.Clone(w.registrations[scope]), nil
+}
+
+func (w *world) DeregisterID(_ context.Context, _ run.Job, scope string, id int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("deregister"); err != nil {
+		return err
+	}
+	w.registrations[scope] = slices.DeleteFunc(w.registrations[scope], func(r sweep.Registration) bool { return r.ID == id })
+	return nil
+}
+
+func (w *world) Status(_ context.Context, j run.Job) (sweep.Status, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.statuses[j.ID], w.call("status")
+}
+
+func (w *world) Queued(_ context.Context, in sweep.Repo) ([]run.Job, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := in.Owner + "/" + in.Name
+	if err := w.call("queued of " + key); err != nil {
+		return w.queued[key][:len(w.queued[key])/2], err
+	}
+	return slices.Clone(w.queued[key]), nil
+}
+
+func (w *world) Deliveries(_ context.Context, since time.Time) ([]sweep.Delivery, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var found []sweep.Delivery
+	for _, d := range slices.Backward(w.deliveries) { // Newest first.
+		if !d.At.Before(since) {
+			found = append(found, d)
+		}
+	}
+	if err := w.call("deliveries"); err != nil {
+		return found[:len(found)/2], err
+	}
+	return found, nil
+}
+
+// Redeliver sends an event again. It fails again.
+func (w *world) Redeliver(_ context.Context, id int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("redeliver"); err != nil {
+		return err
+	}
+	for _, d := range w.deliveries {
+		if d.ID == id {
+			d.ID, d.At = int64(len(w.deliveries)+1), time.Now()
+			w.deliveries = append(w.deliveries, d)
+			return nil
+		}
+	}
+	return errors.New("no such delivery")
+}
+
+func (w *world) Cursor(context.Context) (time.Time, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cursor, w.call("cursor")
+}
+
+func (w *world) SetCursor(_ context.Context, at time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("set cursor"); err != nil {
+		return err
+	}
+	w.cursor = at
+	return nil
+}
+
+// count is how often a call was made.
+func (w *world) count(name string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.calls {
+		if c == name {
+			n++
+		}
+	}
+	return n
+}
+
+func name(job int64) run.Name { return run.Name{Job: job, Attempt: 1} }
+
+func job(id int64) run.Job {
+	return run.Job{ID: id, Owner: "octo", Repo: "repo", Private: true, Labels: []string{"modal"}, Pool: "default", Installation: 5}
+}
+
+// record is a record that was changed so long ago.
+func record[T any](value T, age time.Duration) sweep.Record[T] {
+	return sweep.Record[T]{Value: value, Revision: 7, ChangedAt: time.Now().Add(-age)}
+}
+
+func ago(d time.Duration) time.Time { return time.Now().Add(-d) }

@@ -1,0 +1,250 @@
+package sweep
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	// tidyTime is how long after its job's end a runner may still be there: the message that ends it comes after run.Grace.
+	tidyTime = run.Grace + time.Minute
+	// tailLines is how much of a sandbox's log is asked for: a stack trace's last lines say what went wrong.
+	tailLines = 10
+	// maxReason bounds why a runner ended, in bytes. It is kept in the ledger and shown to people.
+	maxReason = 500
+)
+
+// Orphans finds sandboxes without a living runner, and runners without a sandbox or without a use.
+type Orphans struct {
+	Fleet   Fleet
+	Reaper  Reaper
+	Ledger  Ledger
+	Handler Handler
+	// Deployment is the id of these workers. What has another one's is never touched.
+	Deployment func(context.Context) (string, error)
+}
+
+// survey is what Modal and the ledger say.
+type survey struct {
+	began      time.Time
+	deployment string
+	sandboxes  map[run.Name]Sandbox
+	runs       map[int64]Record[run.Run]
+}
+
+// RunOnce looks once. The same may be found again until what follows from it has come to its end.
+func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
+	s, runners, err := o.look(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	t := tally{Report: s.census(runners)}
+	recorded := map[run.Name]bool{}
+	for _, record := range runners {
+		recorded[record.Value.Name] = true
+		if t.found(o.setRight(ctx, record.Value.Name, s.judge(record))) {
+			return t.result()
+		}
+	}
+	for name, sandbox := range s.sandboxes {
+		if recorded[name] || sandbox.Deployment != s.deployment || !s.old(sandbox.CreatedAt) {
+			continue
+		}
+		if t.found(o.reap(ctx, sandbox)) {
+			break
+		}
+	}
+	return t.result()
+}
+
+// look reads Modal first: an intent is on record before its sandbox exists, so a sandbox that was listed has a record by the
+// time the ledger is read.
+func (o *Orphans) look(ctx context.Context) (survey, []Record[run.Runner], error) {
+	s := survey{began: time.Now(), sandboxes: map[run.Name]Sandbox{}, runs: map[int64]Record[run.Run]{}}
+	var err error
+	if s.deployment, err = o.Deployment(ctx); err != nil {
+		return survey{}, nil, fmt.Errorf("deployment: %w", err)
+	}
+	sandboxes, err := o.Fleet.List(ctx)
+	if err != nil {
+		return survey{}, nil, fmt.Errorf("list sandboxes: %w", err)
+	}
+	for _, sandbox := range sandboxes {
+		if !sandbox.Name.IsZero() {
+			s.sandboxes[sandbox.Name] = sandbox
+		}
+	}
+	runners, err := o.Ledger.Runners(ctx)
+	if err != nil {
+		return survey{}, nil, fmt.Errorf("list runners: %w", err)
+	}
+	runs, err := o.Ledger.Runs(ctx)
+	if err != nil {
+		return survey{}, nil, fmt.Errorf("list runs: %w", err)
+	}
+	for _, record := range runs {
+		s.runs[record.Value.Job.ID] = record
+	}
+	return s, runners, nil
+}
+
+// finding is what is wrong with a runner, and what happened to it then. Nothing is wrong if event is nil.
+type finding struct {
+	kind  Kind
+	event run.RunnerEvent
+	// missing is the runner, if it is said to be gone for no other reason than that its sandbox was not listed.
+	missing *run.Runner
+}
+
+func (s survey) judge(record Record[run.Runner]) finding {
+	r := record.Value
+	sandbox, listed := s.sandboxes[r.Name]
+	ours, old := listed && sandbox.Deployment == s.deployment, s.old(record.ChangedAt)
+	switch r.State {
+	case run.Launching:
+		switch {
+		case !s.old(r.Until): // Somebody may be launching it, or is to.
+		case ours:
+			return finding{kind: Abandoned, event: run.Created{SandboxID: sandbox.ID}}
+		case !listed && !s.counted(r): // A job that counts on it has it launched again, when there is room for it.
+			return finding{Abandoned, run.Gone{Reason: "its launch did not come to an end"}, &r}
+		}
+	case run.Launched:
+		switch {
+		case r.For == 0 && s.began.Sub(r.SpareSince) >= run.SpareTime:
+			return finding{kind: Spare, event: run.Released{Name: r.Name}}
+		case old && !listed:
+			return finding{Vanished, run.Gone{Reason: "its sandbox is not there any more"}, &r}
+		case old && r.For != 0 && !s.counted(r): // The job itself is asked, and lets it go if that is so.
+			return finding{kind: Uncounted, event: run.Counted{For: r.For, From: r.For}}
+		}
+	case run.Busy:
+		switch job := s.runs[r.Took].Value; {
+		case job.State == run.Done && s.began.Sub(job.FinishedAt) >= tidyTime:
+			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed"}}
+		case old && !listed:
+			return finding{Vanished, run.Gone{Reason: "its sandbox is not there any more"}, &r}
+		}
+	case run.Ended:
+		switch {
+		case !old || !ours:
+		case sandbox.ID != r.SandboxID: // It was not on record when the runner ended.
+			return finding{kind: Outlived, event: run.Created{SandboxID: sandbox.ID}}
+		default:
+			return finding{kind: Outlived, event: run.Gone{}}
+		}
+	case run.Unknown:
+	}
+	return finding{}
+}
+
+// setRight has the finding handled, once it is sure. Kind is empty if there was nothing to do.
+func (o *Orphans) setRight(ctx context.Context, name run.Name, f finding) (Kind, error) {
+	if f.event == nil {
+		return "", nil
+	}
+	if f.missing != nil {
+		lives, end, err := o.ask(ctx, *f.missing)
+		if lives || err != nil {
+			return "", err
+		}
+		if end != "" {
+			f.event = run.Gone{Reason: end}
+		}
+	}
+	_, err := o.Handler.HandleRunner(ctx, name, f.event)
+	return f.kind, err
+}
+
+// counted reports whether the job that the runner counts for may count on it too. What has just changed may.
+func (s survey) counted(r run.Runner) bool {
+	job, ok := s.runs[r.For]
+	if !ok {
+		return false
+	}
+	return !s.old(job.ChangedAt) || job.Value.State == run.Waiting && job.Value.Runner == r.Name
+}
+
+func (s survey) old(at time.Time) bool { return s.began.Sub(at) >= grace }
+
+func (s survey) census(runners []Record[run.Runner]) Report {
+	report := Report{Runs: map[run.State]int{}, Sandboxes: map[run.RunnerState]int{}}
+	for _, record := range s.runs {
+		report.Runs[record.Value.State]++
+	}
+	unknown := len(s.sandboxes)
+	for _, record := range runners {
+		if _, ok := s.sandboxes[record.Value.Name]; ok {
+			report.Sandboxes[record.Value.State]++
+			unknown--
+		}
+	}
+	report.Sandboxes[run.Unknown] = unknown
+	return report
+}
+
+// ask asks Modal about one runner whose sandbox was not listed: whether it lives after all, and else how it ended, if Modal
+// can tell.
+func (o *Orphans) ask(ctx context.Context, r run.Runner) (lives bool, end string, err error) {
+	id, err := o.Fleet.Find(ctx, r.Name)
+	if err != nil {
+		return false, "", fmt.Errorf("find sandbox of runner %v: %w", r.Name, err)
+	}
+	if id != "" || r.SandboxID == "" {
+		return id != "", "", nil
+	}
+	// By its id it is found wherever it is, so that a changed MODAL_APP ends no runner.
+	outcome, err := o.Fleet.Outcome(ctx, r.SandboxID)
+	if err != nil {
+		return false, "", fmt.Errorf("outcome of sandbox %s: %w", r.SandboxID, err)
+	}
+	if outcome.Running {
+		return true, "", nil
+	}
+	return false, o.epitaph(ctx, r, outcome), nil
+}
+
+// epitaph says how the sandbox ended. The log of one that had a job is its workflow's, and stays where it is.
+func (o *Orphans) epitaph(ctx context.Context, r run.Runner, outcome Outcome) string {
+	words := "its sandbox ended: " + outcome.Status
+	if outcome.ExitCode != 0 {
+		words += fmt.Sprintf(", exit code %d", outcome.ExitCode)
+	}
+	if outcome.Exception != "" {
+		words += ", " + shortened(outcome.Exception, maxReason/2)
+	}
+	if r.Took != 0 {
+		return words
+	}
+	const intro = "; its log ends: "
+	tail, err := o.Fleet.Tail(ctx, r.SandboxID, tailLines)
+	if room := maxReason - len(words) - len(intro); err == nil && tail != "" && room > 0 { // One that never began has no log.
+		words += intro + lastOf(tail, room)
+	}
+	return words
+}
+
+// reap ends a sandbox without a record, unless it says that it has a job: a ledger that was lost must not end jobs.
+func (o *Orphans) reap(ctx context.Context, s Sandbox) (Kind, error) {
+	evidence, err := o.Reaper.Ask(ctx, s.ID, true)
+	if err != nil {
+		return "", fmt.Errorf("ask sandbox %s: %w", s.ID, err)
+	}
+	if evidence == run.HasJob {
+		return Working, nil
+	}
+	if err := o.Reaper.Terminate(ctx, s.ID); err != nil {
+		return "", fmt.Errorf("terminate sandbox %s: %w", s.ID, err)
+	}
+	return Unrecorded, nil
+}
+
+// shortened is the beginning of text, at most n bytes of it, without half a character.
+func shortened(text string, n int) string { return strings.ToValidUTF8(text[:min(n, len(text))], "") }
+
+// lastOf is the end of text, at most n bytes of it, without half a character.
+func lastOf(text string, n int) string { return strings.ToValidUTF8(text[max(0, len(text)-n):], "") }

@@ -1,0 +1,401 @@
+package sweep_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"modal-github-runner/services/worker/internal/run"
+	"modal-github-runner/services/worker/internal/sweep"
+)
+
+func orphans(w *world) *sweep.Orphans {
+	return &sweep.Orphans{
+		Fleet: w, Reaper: w, Ledger: w, Handler: w,
+		Deployment: func(context.Context) (string, error) { return ours, w.fail["deployment"] },
+	}
+}
+
+// box is the sandbox of the runner of job 1.
+func box(changes ...func(*sweep.Sandbox)) []sweep.Sandbox {
+	s := sweep.Sandbox{ID: "sb-1", Name: name(1), CreatedAt: ago(time.Hour), Deployment: ours}
+	for _, change := range changes {
+		change(&s)
+	}
+	return []sweep.Sandbox{s}
+}
+
+func foreign(s *sweep.Sandbox) { s.Deployment = "deployment-2" }
+
+const (
+	old   = 2 * time.Minute // Exactly as old as the grace: just not young any more.
+	young = old - time.Nanosecond
+)
+
+// waitingOn is a job that counts on its runner.
+func waitingOn(j int64, r run.Name) run.Run {
+	return run.Run{Job: job(j), State: run.Waiting, Runner: r, QueuedAt: ago(time.Hour)}
+}
+
+func TestARunnerIsComparedWithItsSandbox(t *testing.T) {
+	launching := func(until time.Time) run.Runner {
+		return run.Runner{Name: name(1), State: run.Launching, Job: job(1), For: 1, Until: until}
+	}
+	launched := run.Runner{Name: name(1), State: run.Launched, Job: job(1), For: 1, SandboxID: "sb-1"}
+	busy := run.Runner{Name: name(1), State: run.Busy, Job: job(1), For: 1, Took: 2, SandboxID: "sb-1"}
+	ended := run.Runner{Name: name(1), State: run.Ended, Job: job(1), SandboxID: "sb-1"}
+	spare := func(since time.Duration) run.Runner {
+		r := launched
+		r.For, r.SpareSince = 0, ago(since)
+		return r
+	}
+	done := func(since time.Duration) run.Run {
+		return run.Run{Job: job(2), State: run.Done, FinishedAt: ago(since)}
+	}
+	gone := func(reason string) run.Gone { return run.Gone{Reason: reason} }
+	const terminated = "its sandbox ended: terminated"
+
+	tests := []struct {
+		name      string
+		runner    func() run.Runner
+		age       time.Duration // of the record
+		job       func() run.Run
+		jobAge    time.Duration
+		sandboxes func() []sweep.Sandbox
+		unlisted  func() []sweep.Sandbox
+		kind      sweep.Kind
+		want      any
+	}{
+		{name: "a launched runner with its sandbox is all right", runner: is(launched), age: old, job: waits(1), sandboxes: boxes()},
+		{name: "one without a sandbox is gone", runner: is(launched), age: old, job: waits(1), kind: sweep.Vanished, want: gone(terminated)},
+		{name: "one that was just launched is left alone", runner: is(launched), age: young, job: waits(1)},
+		{name: "one whose sandbox was left out of the list lives", runner: is(launched), age: old, job: waits(1), unlisted: boxes()},
+		{
+			name: "one whose sandbox is another deployment's is not ours to judge", runner: is(launched), age: old, job: waits(1),
+			sandboxes: boxes(foreign),
+		},
+		{
+			name: "one on which its job does not count is counted again", runner: is(launched), age: old, job: waitsOn(1, name(3)), jobAge: old,
+			sandboxes: boxes(), kind: sweep.Uncounted, want: run.Counted{For: 1, From: 1},
+		},
+		{
+			name: "one whose job has just changed is not", runner: is(launched), age: old, job: waitsOn(1, name(3)), jobAge: young,
+			sandboxes: boxes(),
+		},
+		{
+			name: "one whose job is unknown is", runner: is(launched), age: old, sandboxes: boxes(),
+			kind: sweep.Uncounted, want: run.Counted{For: 1, From: 1},
+		},
+		{
+			name: "one whose job is held is", runner: is(launched), age: old, sandboxes: boxes(), jobAge: old,
+			job:  func() run.Run { return run.Run{Job: job(1), State: run.OnHold, Runner: name(1)} },
+			kind: sweep.Uncounted, want: run.Counted{For: 1, From: 1},
+		},
+		{
+			name: "a spare runner whose time is over is released, however young its record", runner: func() run.Runner { return spare(run.SpareTime) },
+			sandboxes: boxes(), kind: sweep.Spare, want: run.Released{Name: name(1)},
+		},
+		{
+			name: "a spare runner may still be given a job", runner: func() run.Runner { return spare(run.SpareTime - 1) },
+			age: old, sandboxes: boxes(),
+		},
+		{name: "a runner that has a job is all right", runner: is(busy), age: old, sandboxes: boxes()},
+		{name: "one without a sandbox has ended", runner: is(busy), age: old, kind: sweep.Vanished, want: gone(terminated)},
+		{name: "one that has just taken its job is left alone", runner: is(busy), age: young},
+		{
+			name: "one whose job was completed goes", runner: is(busy), age: young, sandboxes: boxes(),
+			job:  func() run.Run { return done(run.Grace + time.Minute) },
+			kind: sweep.Unfinished, want: gone("its job was completed"),
+		},
+		{
+			name: "one whose job was just completed may tidy up", runner: is(busy), age: young, sandboxes: boxes(),
+			job: func() run.Run { return done(run.Grace + time.Minute - 1) },
+		},
+		{name: "a launch that is under way is left alone", runner: func() run.Runner { return launching(time.Now().Add(time.Second)) }, age: old},
+		{name: "one that has just failed is tried again", runner: func() run.Runner { return launching(ago(young)) }, age: old},
+		{
+			name: "one that ended without a record of it is on record now", runner: func() run.Runner { return launching(ago(old)) }, age: old,
+			job: waits(1), sandboxes: boxes(), kind: sweep.Abandoned, want: run.Created{SandboxID: "sb-1"},
+		},
+		{
+			name: "one whose name another deployment uses is left alone", runner: func() run.Runner { return launching(ago(old)) }, age: old,
+			sandboxes: boxes(foreign),
+		},
+		{
+			name: "one that a job counts on waits for room", runner: func() run.Runner { return launching(ago(time.Hour)) }, age: old,
+			job: waits(1), jobAge: old,
+		},
+		{
+			name: "one that no job counts on is given up", runner: func() run.Runner { return launching(ago(old)) }, age: old,
+			job: waitsOn(1, name(3)), jobAge: old, kind: sweep.Abandoned, want: gone("its launch did not come to an end"),
+		},
+		{
+			name: "but not while its sandbox runs unlisted", runner: func() run.Runner { return launching(ago(old)) }, age: old,
+			job: waitsOn(1, name(3)), jobAge: old, unlisted: boxes(),
+		},
+		{name: "a runner that ended with its sandbox is all right", runner: is(ended), age: old},
+		{name: "one whose sandbox runs is ended again", runner: is(ended), age: old, sandboxes: boxes(), kind: sweep.Outlived, want: run.Gone{}},
+		{name: "one that has just ended is left alone", runner: is(ended), age: young, sandboxes: boxes()},
+		{name: "one whose name another deployment uses is, too", runner: is(ended), age: old, sandboxes: boxes(foreign)},
+		{
+			name: "one whose other sandbox runs has that on record now", runner: is(ended), age: old,
+			sandboxes: boxes(func(s *sweep.Sandbox) { s.ID = "sb-2" }), kind: sweep.Outlived, want: run.Created{SandboxID: "sb-2"},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // Time stands still, so that the bounds can be met exactly.
+				w := &world{runners: []sweep.Record[run.Runner]{record(tt.runner(), tt.age)}}
+				if tt.job != nil {
+					w.runs = []sweep.Record[run.Run]{record(tt.job(), tt.jobAge)}
+				}
+				if tt.sandboxes != nil {
+					w.sandboxes = tt.sandboxes()
+				}
+				if tt.unlisted != nil {
+					w.unlisted = tt.unlisted()
+				}
+				report, err := orphans(w).RunOnce(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var want []told
+				var found map[sweep.Kind]int
+				if tt.want != nil {
+					want, found = []told{{Runner: name(1), Event: tt.want}}, map[sweep.Kind]int{tt.kind: 1}
+				}
+				if diff := cmp.Diff(want, w.told); diff != "" {
+					t.Errorf("told: %s", diff)
+				}
+				if diff := cmp.Diff(found, report.Found); diff != "" {
+					t.Errorf("found: %s", diff)
+				}
+				if w.count("terminate") != 0 {
+					t.Error("a sandbox with a record was ended without a word")
+				}
+			})
+		})
+	}
+}
+
+func is(r run.Runner) func() run.Runner { return func() run.Runner { return r } }
+
+func waits(j int64) func() run.Run { return waitsOn(j, name(j)) }
+
+func waitsOn(j int64, r run.Name) func() run.Run { return func() run.Run { return waitingOn(j, r) } }
+
+func boxes(changes ...func(*sweep.Sandbox)) func() []sweep.Sandbox {
+	return func() []sweep.Sandbox { return box(changes...) }
+}
+
+func TestASandboxWithoutARecordGoesUnlessItHasAJob(t *testing.T) {
+	tests := []struct {
+		name     string
+		box      func() []sweep.Sandbox
+		evidence run.Evidence
+		askErr   error
+		endErr   error
+		ends     bool
+		kind     sweep.Kind
+	}{
+		{name: "an idle one is ended", box: boxes(), evidence: run.ReleasedNow, ends: true, kind: sweep.Unrecorded},
+		{name: "one that never came as far as to answer is ended", box: boxes(), evidence: run.Starting, ends: true, kind: sweep.Unrecorded},
+		{name: "one that has ended is ended again", box: boxes(), evidence: run.Over, ends: true, kind: sweep.Unrecorded},
+		{name: "one that has a job is left alone", box: boxes(), evidence: run.HasJob, kind: sweep.Working},
+		{name: "one that can't be asked is left alone", box: boxes(), evidence: run.Idle, askErr: errAway},
+		{name: "one that can't be ended is no finding", box: boxes(), evidence: run.Idle, endErr: errAway},
+		{name: "one of another deployment is left alone", box: boxes(foreign), evidence: run.Idle},
+		{name: "one of a time before there were deployments is left alone", box: boxes(func(s *sweep.Sandbox) { s.Deployment = "" }), evidence: run.Idle},
+		{name: "one whose name is not of our making is left alone", box: boxes(func(s *sweep.Sandbox) { s.Name = run.Name{} }), evidence: run.Idle},
+		{name: "one that is young is left alone", box: boxes(func(s *sweep.Sandbox) { s.CreatedAt = ago(young) }), evidence: run.Idle},
+		{
+			name: "one that is just not young any more is ended", box: boxes(func(s *sweep.Sandbox) { s.CreatedAt = ago(old) }),
+			evidence: run.Idle, ends: true, kind: sweep.Unrecorded,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{
+					sandboxes: tt.box(), evidence: map[string]run.Evidence{"sb-1": tt.evidence}, fail: map[string]error{"ask": tt.askErr, "terminate": tt.endErr},
+				}
+				report, err := orphans(w).RunOnce(t.Context())
+				if fails := tt.askErr != nil || tt.endErr != nil; errors.Is(err, errAway) != fails || (err != nil) != fails {
+					t.Errorf("got %v", err)
+				}
+				if ended := len(w.sandboxes) == 0; ended != tt.ends {
+					t.Errorf("ended: %v", ended)
+				}
+				var found map[sweep.Kind]int
+				if tt.kind != "" {
+					found = map[sweep.Kind]int{tt.kind: 1}
+				}
+				if diff := cmp.Diff(found, report.Found); diff != "" {
+					t.Errorf("found: %s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestOrphansActOnCompleteListsOnly(t *testing.T) {
+	for _, broken := range []string{"deployment", "list", "runners", "runs"} {
+		t.Run(broken, func(t *testing.T) {
+			w := &world{
+				fail:      map[string]error{broken: errAway},
+				sandboxes: append(box(), sweep.Sandbox{ID: "sb-9", Name: name(9), CreatedAt: ago(time.Hour), Deployment: ours}),
+				runners:   []sweep.Record[run.Runner]{record(run.Runner{Name: name(2), State: run.Launched}, time.Hour), record(run.Runner{Name: name(1), State: run.Ended}, time.Hour)},
+				evidence:  map[string]run.Evidence{"sb-1": run.Idle, "sb-9": run.Idle},
+			}
+			report, err := orphans(w).RunOnce(t.Context())
+			if !errors.Is(err, errAway) || report.Found != nil || report.Runs != nil {
+				t.Errorf("got %v, %v", report, err)
+			}
+			if len(w.told) != 0 || len(w.sandboxes) != 2 {
+				t.Errorf("it acted: %v, %v", w.told, w.sandboxes)
+			}
+		})
+	}
+}
+
+func TestACheckThatFailsChangesNothing(t *testing.T) {
+	for _, broken := range []string{"find", "outcome"} {
+		t.Run(broken, func(t *testing.T) {
+			w := &world{
+				fail:    map[string]error{broken: errAway},
+				runners: []sweep.Record[run.Runner]{record(run.Runner{Name: name(2), State: run.Launched, For: 2, SandboxID: "sb-2"}, time.Hour)},
+			}
+			if _, err := orphans(w).RunOnce(t.Context()); !errors.Is(err, errAway) || len(w.told) != 0 {
+				t.Errorf("got %v, %v", w.told, err)
+			}
+		})
+	}
+}
+
+func TestTheListOfSandboxesIsOlderThanTheLedger(t *testing.T) {
+	w := &world{}
+	if _, err := orphans(w).RunOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"list", "runners", "runs"}, w.calls); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestARunnerWithoutASandboxLivesIfItsIDSaysSo(t *testing.T) {
+	w := &world{
+		runners:  []sweep.Record[run.Runner]{record(run.Runner{Name: name(1), State: run.Launched, For: 1, SandboxID: "sb-1"}, time.Hour)},
+		outcomes: map[string]sweep.Outcome{"sb-1": {Running: true, Status: "running"}},
+	}
+	if report, err := orphans(w).RunOnce(t.Context()); err != nil || len(w.told) != 0 || report.Found != nil {
+		t.Errorf("got %v, %v, %v", w.told, report, err)
+	}
+}
+
+func TestTheEndOfASandboxIsTold(t *testing.T) {
+	long := strings.Repeat("é", 400)
+	tests := []struct {
+		name    string
+		took    int64
+		id      string
+		outcome sweep.Outcome
+		tail    string
+		tailErr error
+		want    string
+	}{
+		{"its status and its log", 0, "sb-1", sweep.Outcome{Status: "failure", ExitCode: 75}, "no job came", nil, "its sandbox ended: failure, exit code 75; its log ends: no job came"},
+		{"what Modal says", 0, "sb-1", sweep.Outcome{Status: "init_failure", Exception: "no such image"}, "", nil, "its sandbox ended: init_failure, no such image"},
+		{"without the log if there is none", 0, "sb-1", sweep.Outcome{Status: "init_failure"}, "half a log", errAway, "its sandbox ended: init_failure"},
+		{"without the log if it had a job", 4, "sb-1", sweep.Outcome{Status: "evicted"}, "the workflow's own", nil, "its sandbox ended: evicted"},
+		{"without an outcome if there was no sandbox", 0, "", sweep.Outcome{}, "", nil, "its sandbox is not there any more"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := run.Runner{Name: name(1), State: run.Launched, For: 1, SandboxID: tt.id, Took: tt.took}
+			if tt.took != 0 {
+				r.State = run.Busy
+			}
+			w := &world{
+				runners:  []sweep.Record[run.Runner]{record(r, time.Hour)},
+				outcomes: map[string]sweep.Outcome{"sb-1": tt.outcome}, tails: map[string]string{"sb-1": tt.tail}, fail: map[string]error{"tail": tt.tailErr},
+			}
+			if _, err := orphans(w).RunOnce(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]told{{Runner: name(1), Event: run.Gone{Reason: tt.want}}}, w.told); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	t.Run("in 500 bytes, cut between characters", func(t *testing.T) {
+		w := &world{
+			runners:  []sweep.Record[run.Runner]{record(run.Runner{Name: name(1), State: run.Launched, For: 1, SandboxID: "sb-1"}, time.Hour)},
+			outcomes: map[string]sweep.Outcome{"sb-1": {Status: "failure", Exception: long}}, tails: map[string]string{"sb-1": long + "the end"},
+		}
+		if _, err := orphans(w).RunOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		reason := w.told[0].Event.(run.Gone).Reason
+		if len(reason) > 500 || len(reason) < 490 || strings.ToValidUTF8(reason, "?") != reason || !strings.HasSuffix(reason, "ééthe end") {
+			t.Errorf("got %d bytes: %s", len(reason), reason)
+		}
+	})
+}
+
+func TestOneFailureDoesNotEndARunButManyDo(t *testing.T) {
+	spare := func(n int) *world {
+		w := &world{}
+		for j := range n {
+			w.runners = append(w.runners, record(run.Runner{Name: name(int64(j + 1)), State: run.Launched}, time.Hour))
+		}
+		return w
+	}
+	w := spare(9)
+	w.fail = map[string]error{"handle": errAway}
+	if _, err := orphans(w).RunOnce(t.Context()); !errors.Is(err, errAway) || w.count("handle") != 9 {
+		t.Errorf("%d calls, %v", w.count("handle"), err)
+	}
+	w = spare(30)
+	w.fail = map[string]error{"handle": errAway}
+	if _, err := orphans(w).RunOnce(t.Context()); !errors.Is(err, errAway) || w.count("handle") != 10 {
+		t.Errorf("%d calls, %v", w.count("handle"), err)
+	}
+	w = spare(30)
+	limited := fmt.Errorf("modal: %w", &run.LimitedError{Until: time.Now(), Err: errAway})
+	w.fail = map[string]error{"handle": limited}
+	if _, err := orphans(w).RunOnce(t.Context()); !errors.Is(err, errAway) || w.count("handle") != 1 {
+		t.Errorf("a limit: %d calls, %v", w.count("handle"), err)
+	}
+}
+
+func TestTheCensusCountsWhatThereIs(t *testing.T) {
+	w := &world{
+		sandboxes: []sweep.Sandbox{
+			{ID: "sb-1", Name: name(1), CreatedAt: time.Now(), Deployment: ours},
+			{ID: "sb-2", Name: name(2), CreatedAt: time.Now(), Deployment: ours},
+			{ID: "sb-3", Name: name(3), CreatedAt: time.Now(), Deployment: ours},
+			{ID: "sb-4", CreatedAt: time.Now()},
+		},
+		runners: []sweep.Record[run.Runner]{
+			record(run.Runner{Name: name(1), State: run.Busy}, 0), record(run.Runner{Name: name(2), State: run.Launched, For: 2}, 0),
+			record(run.Runner{Name: name(5), State: run.Ended}, 0),
+		},
+		runs: []sweep.Record[run.Run]{
+			record(run.Run{Job: job(1), State: run.Running}, 0), record(waitingOn(2, name(2)), 0), record(run.Run{Job: job(5), State: run.Running}, 0),
+		},
+	}
+	report, err := orphans(w).RunOnce(t.Context())
+	want := sweep.Report{
+		Runs:      map[run.State]int{run.Running: 2, run.Waiting: 1},
+		Sandboxes: map[run.RunnerState]int{run.Busy: 1, run.Launched: 1, run.Unknown: 1},
+	}
+	if diff := cmp.Diff(want, report); diff != "" || err != nil {
+		t.Errorf("%v, %s", err, diff)
+	}
+}

@@ -1,0 +1,143 @@
+package sweep
+
+import (
+	"context"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// Record is a record of the ledger. ChangedAt is when its revision was stored, by the server's clock.
+type Record[T any] struct {
+	Value     T
+	Revision  uint64
+	ChangedAt time.Time
+}
+
+// Ledger lists the records. A list is complete, or there is an error.
+type Ledger interface {
+	Runs(ctx context.Context) ([]Record[run.Run], error)
+	Runners(ctx context.Context) ([]Record[run.Runner], error)
+}
+
+// Reader reads single records; see launch.Ledger.
+type Reader interface {
+	LoadRun(ctx context.Context, job int64) (run.Run, uint64, error)
+	LoadRunner(ctx context.Context, name run.Name) (run.Runner, uint64, error)
+}
+
+// Handler does what follows from what was found out about a runner; see launch.Launcher.HandleRunner.
+type Handler interface {
+	HandleRunner(ctx context.Context, name run.Name, ev run.RunnerEvent) (again time.Time, err error)
+}
+
+// Queue has a worker handle what was found out about a job. Each call returns once the server has stored it. The revision is
+// that of the record which was looked at; telling the same twice with one revision is telling it once.
+type Queue interface {
+	// Report takes a run.Queued, run.Held, run.Started or run.Finished.
+	Report(ctx context.Context, ev run.Event, revision uint64) error
+}
+
+// Sandbox is a running sandbox of our kind.
+type Sandbox struct {
+	ID string
+	// Name is the runner's; zero for a name that we do not give.
+	Name      run.Name
+	CreatedAt time.Time
+	// Deployment is the id of the workers that created it.
+	Deployment string
+}
+
+// Outcome is how a sandbox ended, in Modal's words. ExitCode is the command's, if Status is failure.
+type Outcome struct {
+	Running           bool
+	Status, Exception string
+	ExitCode          int
+}
+
+// Fleet knows the sandboxes at Modal.
+type Fleet interface {
+	// List lists all running sandboxes of our kind. The list is complete, or there is an error.
+	List(ctx context.Context) ([]Sandbox, error)
+	// Find returns the id of the running sandbox of that name, or "" if none runs.
+	Find(ctx context.Context, name run.Name) (id string, err error)
+	// Outcome tells how the sandbox is or how it ended.
+	Outcome(ctx context.Context, id string) (Outcome, error)
+	// Tail returns the last lines of its log, without secrets.
+	Tail(ctx context.Context, id string, lines int) (string, error)
+}
+
+// Reaper ends a sandbox of which there is no record.
+type Reaper interface {
+	// Ask asks the sandbox whether its runner has a job. With release, a runner that has none is ended at once.
+	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)
+	// Terminate ends it. Nil if it has ended.
+	Terminate(ctx context.Context, id string) error
+}
+
+// Registration is a runner of ours as GitHub lists it. Online and Busy may be a minute old.
+type Registration struct {
+	Name         run.Name
+	ID           int64
+	Online, Busy bool
+}
+
+// Registrar knows the registrations at GitHub.
+type Registrar interface {
+	// Registrations lists all that bear names of ours in a scope. j is any job whose runners belong there.
+	Registrations(ctx context.Context, j run.Job, scope string) ([]Registration, error)
+	// DeregisterID removes one by GitHub's id. Nil if there is none; a busy one is an error.
+	DeregisterID(ctx context.Context, j run.Job, scope string, id int64) error
+}
+
+// The statuses of a job at GitHub that matter here. The set is GitHub's and open.
+const (
+	statusQueued     = "queued"
+	statusWaiting    = "waiting"
+	statusInProgress = "in_progress"
+	statusCompleted  = "completed"
+)
+
+// Status is what GitHub says of a job. Gone says that it does not show us the job; then nothing else is set.
+type Status struct {
+	Gone               bool
+	Status, Conclusion string
+	// Runner has or had the job; zero if it is not ours.
+	Runner run.Name
+}
+
+// Jobs knows the jobs at GitHub.
+type Jobs interface {
+	Status(ctx context.Context, j run.Job) (Status, error)
+	// Queued lists the jobs of a repository that want a runner, whatever their labels. It is complete, or there is an error.
+	Queued(ctx context.Context, in Repo) ([]run.Job, error)
+}
+
+// Repo is a repository. Installation is the App's that may act there; zero if it is not known.
+type Repo struct {
+	Owner, Name  string
+	Installation int64
+}
+
+// Delivery is one attempt of GitHub's to send us an event. All attempts to send one event have its GUID.
+type Delivery struct {
+	ID          int64
+	GUID, Event string
+	OK          bool
+	At          time.Time
+}
+
+// Hook is the webhook that events come by.
+type Hook interface {
+	// Deliveries lists the attempts since then, newest first, as far back as GitHub remembers. It is complete, or there is
+	// an error.
+	Deliveries(ctx context.Context, since time.Time) ([]Delivery, error)
+	// Redeliver has GitHub make another attempt.
+	Redeliver(ctx context.Context, id int64) error
+}
+
+// Cursor keeps the time before which no delivery needs to be looked at; zero if none was set.
+type Cursor interface {
+	Cursor(ctx context.Context) (time.Time, error)
+	SetCursor(ctx context.Context, at time.Time) error
+}

@@ -1,0 +1,151 @@
+package sweep
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	// waitTime is how long a job may wait, or be held, without any change before GitHub is asked about it. A launch fails or
+	// succeeds within minutes, and either changes the record.
+	waitTime = 10 * time.Minute
+	// runningTime is the same for a job that runs, for which nothing is to be done but to hear of its end.
+	runningTime = 30 * time.Minute
+	// maxChecks is how many jobs one run asks GitHub about: with a run a minute, a small part of the 900 points that GitHub
+	// allows (docs.github.com, rate limits for the REST API).
+	maxChecks = 50
+)
+
+// Stuck finds jobs whose state is older than their messages can explain, asks GitHub about them, and reports what it says as
+// the messages that did not come would have.
+type Stuck struct {
+	Jobs   Jobs
+	Ledger Ledger
+	Queue  Queue
+
+	// checked is when GitHub was last asked about a job that is still where it was.
+	checked map[int64]time.Time
+}
+
+// RunOnce looks once.
+func (s *Stuck) RunOnce(ctx context.Context) (Report, error) {
+	began := time.Now()
+	runners, err := s.Ledger.Runners(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("list runners: %w", err)
+	}
+	runs, err := s.Ledger.Runs(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("list runs: %w", err)
+	}
+	var t tally
+	if s.restart(ctx, runs, runners, began, &t) {
+		return t.result()
+	}
+	for _, record := range s.due(runs, began) {
+		s.checked[record.Value.Job.ID] = began
+		if t.found(s.check(ctx, record, began)) {
+			break
+		}
+	}
+	return t.result()
+}
+
+// restart has jobs looked at that wait for a runner which will never take them. GitHub need not be asked: the look finds out.
+func (s *Stuck) restart(ctx context.Context, runs []Record[run.Run], runners []Record[run.Runner], began time.Time, t *tally) (stop bool) {
+	known := make(map[run.Name]Record[run.Runner], len(runners))
+	for _, record := range runners {
+		known[record.Value.Name] = record
+	}
+	for _, record := range runs {
+		r := record.Value
+		runner := known[r.Runner] // A record that does not exist has not changed for long.
+		alive := runner.Value.State == run.Launching || runner.Value.State == run.Launched
+		settled := began.Sub(record.ChangedAt) >= grace && began.Sub(runner.ChangedAt) >= grace
+		if r.State != run.Waiting || !settled || alive && runner.Value.For == r.Job.ID {
+			continue
+		}
+		if t.found(Unstarted, s.requeue(ctx, record, r.LastQueuedAt)) {
+			return true
+		}
+	}
+	return false
+}
+
+// due are the jobs to ask about now, those first that have waited longest for it.
+func (s *Stuck) due(runs []Record[run.Run], began time.Time) []Record[run.Run] {
+	before := s.checked
+	s.checked = map[int64]time.Time{}
+	since := map[int64]time.Time{}
+	var due []Record[run.Run]
+	for _, record := range runs {
+		r := record.Value
+		limit := waitTime
+		switch r.State {
+		case run.Waiting, run.OnHold:
+		case run.Running:
+			limit = runningTime
+		case run.New, run.Done, run.Dead:
+			continue
+		}
+		at := record.ChangedAt
+		if checked := before[r.Job.ID]; checked.After(at) {
+			at, s.checked[r.Job.ID] = checked, checked
+		}
+		if began.Sub(at) >= limit {
+			since[r.Job.ID] = at
+			due = append(due, record)
+		}
+	}
+	slices.SortFunc(due, func(a, b Record[run.Run]) int {
+		return cmp.Or(since[a.Value.Job.ID].Compare(since[b.Value.Job.ID]), cmp.Compare(a.Value.Job.ID, b.Value.Job.ID))
+	})
+	return due[:min(maxChecks, len(due))]
+}
+
+// check asks GitHub about one job, and reports what it says if the ledger says otherwise.
+func (s *Stuck) check(ctx context.Context, record Record[run.Run], began time.Time) (Kind, error) {
+	r := record.Value
+	status, err := s.Jobs.Status(ctx, r.Job)
+	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // GitHub does not say: the job is as it was.
+		err = nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("status of job %d: %w", r.Job.ID, err)
+	}
+	report := func(kind Kind, ev run.Event) (Kind, error) {
+		if err := s.Queue.Report(ctx, ev, record.Revision); err != nil {
+			return "", fmt.Errorf("report job %d: %w", r.Job.ID, err)
+		}
+		return kind, nil
+	}
+	switch {
+	case status.Gone:
+		return report(Deleted, run.Finished{Job: r.Job, Conclusion: "gone"})
+	case status.Status == statusCompleted:
+		return report(Over, run.Finished{Job: r.Job, Runner: status.Runner, Conclusion: status.Conclusion})
+	case status.Status == statusInProgress && r.State != run.Running:
+		return report(Begun, run.Started{Job: r.Job, Runner: status.Runner, At: began})
+	case status.Status == statusQueued && r.State == run.OnHold:
+		return report(Restarted, run.Queued{Job: r.Job, At: began})
+	case status.Status == statusWaiting && r.State == run.Waiting:
+		return report(Holding, run.Held{Job: r.Job, At: began})
+	case r.State == run.Waiting: // Its launch may have been forgotten.
+		return Restarted, s.requeue(ctx, record, r.LastQueuedAt)
+	}
+	return "", nil
+}
+
+// requeue has the job looked at again, which was queued at at.
+func (s *Stuck) requeue(ctx context.Context, record Record[run.Run], at time.Time) error {
+	if err := s.Queue.Report(ctx, run.Queued{Job: record.Value.Job, At: at}, record.Revision); err != nil {
+		return fmt.Errorf("requeue job %d: %w", record.Value.Job.ID, err)
+	}
+	return nil
+}

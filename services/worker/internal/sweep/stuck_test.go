@@ -1,0 +1,211 @@
+package sweep_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"modal-github-runner/services/worker/internal/run"
+	"modal-github-runner/services/worker/internal/sweep"
+)
+
+func stuck(w *world) *sweep.Stuck { return &sweep.Stuck{Jobs: w, Ledger: w, Queue: w} }
+
+// living is the runner of job 1, as the record says.
+func living() []sweep.Record[run.Runner] {
+	return []sweep.Record[run.Runner]{record(run.Runner{Name: name(1), State: run.Launched, For: 1}, time.Hour)}
+}
+
+func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
+	const wait, running = 10 * time.Minute, 30 * time.Minute
+	queuedAt := time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC) // Bubbles begin at midnight.
+	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	waits := run.Run{Job: job(1), State: run.Waiting, Runner: name(1), QueuedAt: queuedAt, LastQueuedAt: queuedAt}
+	held := run.Run{Job: job(1), State: run.OnHold, HeldAt: queuedAt}
+	runs := run.Run{Job: job(1), State: run.Running, RanOn: name(1)}
+	again := run.Queued{Job: job(1), At: queuedAt}
+	says := func(status string) sweep.Status { return sweep.Status{Status: status} }
+	over := sweep.Status{Status: "completed", Conclusion: "cancelled", Runner: name(4)}
+	finished := run.Finished{Job: job(1), Conclusion: "cancelled", Runner: name(4)}
+	permanent := &run.PermanentError{Err: errAway, Advice: "look"}
+
+	tests := []struct {
+		name   string
+		run    run.Run
+		age    time.Duration
+		status sweep.Status
+		err    error
+		kind   sweep.Kind
+		want   run.Event
+	}{
+		{name: "a waiting job that is queued is looked at again", run: waits, age: wait, status: says("queued"), kind: sweep.Restarted, want: again},
+		{name: "one that changed lately is not asked about", run: waits, age: wait - 1, status: over},
+		{name: "one that is completed has ended", run: waits, age: wait, status: over, kind: sweep.Over, want: finished},
+		{
+			name: "one that runs has begun", run: waits, age: wait, status: sweep.Status{Status: "in_progress", Runner: name(3)},
+			kind: sweep.Begun, want: run.Started{Job: job(1), Runner: name(3), At: now},
+		},
+		{name: "one that waits for an approval is held", run: waits, age: wait, status: says("waiting"), kind: sweep.Holding, want: run.Held{Job: job(1), At: now}},
+		{
+			name: "one that GitHub does not know has ended", run: waits, age: wait, status: sweep.Status{Gone: true},
+			kind: sweep.Deleted, want: run.Finished{Job: job(1), Conclusion: "gone"},
+		},
+		{name: "one in a state of GitHub's that is new is still wanted", run: waits, age: wait, status: says("pondering"), kind: sweep.Restarted, want: again},
+		{name: "one that GitHub does not want to tell of is still wanted", run: waits, age: wait, err: permanent, kind: sweep.Restarted, want: again},
+		{name: "one that can't be asked about is left as it is", run: waits, age: wait, err: errAway},
+		{name: "a held job that waits for its approval is all right", run: held, age: wait, status: says("waiting")},
+		{name: "one that is queued waits from now on", run: held, age: wait, status: says("queued"), kind: sweep.Restarted, want: run.Queued{Job: job(1), At: now}},
+		{name: "one that is completed has ended, too", run: held, age: wait, status: over, kind: sweep.Over, want: finished},
+		{name: "one that GitHub does not want to tell of stays held", run: held, age: wait, err: permanent},
+		{name: "a running job that runs is all right", run: runs, age: running, status: says("in_progress")},
+		{name: "one that is completed is over", run: runs, age: running, status: over, kind: sweep.Over, want: finished},
+		{name: "one that began lately is not asked about", run: runs, age: running - 1, status: over},
+		{name: "one that GitHub calls queued is left as it is", run: runs, age: running, status: says("queued")},
+		{name: "a job that is done is never asked about", run: run.Run{Job: job(1), State: run.Done}, age: time.Hour, status: says("queued")},
+		{name: "one that was given up neither", run: run.Run{Job: job(1), State: run.Dead}, age: time.Hour, status: says("queued")},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{
+					runs: []sweep.Record[run.Run]{record(tt.run, tt.age)}, runners: living(),
+					statuses: map[int64]sweep.Status{1: tt.status}, fail: map[string]error{"status": tt.err},
+				}
+				report, err := stuck(w).RunOnce(t.Context())
+				if fails := errors.Is(tt.err, errAway) && !errors.Is(tt.err, permanent); (err != nil) != fails {
+					t.Errorf("got %v", err)
+				}
+				var want []told
+				var found map[sweep.Kind]int
+				if tt.want != nil {
+					want, found = []told{{Event: tt.want, Revision: 7}}, map[sweep.Kind]int{tt.kind: 1}
+				}
+				if diff := cmp.Diff(want, w.told); diff != "" {
+					t.Errorf("told: %s", diff)
+				}
+				if diff := cmp.Diff(found, report.Found); diff != "" {
+					t.Errorf("found: %s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestAJobWhoseRunnerWillNotComeIsLookedAtAgain(t *testing.T) {
+	at := time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)
+	tests := []struct {
+		name       string
+		state      run.State
+		age        time.Duration
+		runner     run.Runner
+		runnerAge  time.Duration
+		restarting bool
+	}{
+		{"its runner has ended", run.Waiting, old, run.Runner{Name: name(1), State: run.Ended, For: 1}, old, true},
+		{"its runner is not on record", run.Waiting, old, run.Runner{Name: name(2), State: run.Launched, For: 1}, old, true},
+		{"its runner counts for another job", run.Waiting, old, run.Runner{Name: name(1), State: run.Launched, For: 2}, old, true},
+		{"its runner counts for nobody", run.Waiting, old, run.Runner{Name: name(1), State: run.Launched}, old, true},
+		{"its runner took another job", run.Waiting, old, run.Runner{Name: name(1), State: run.Busy, For: 1, Took: 2}, old, true},
+		{"not while its runner may come", run.Waiting, old, run.Runner{Name: name(1), State: run.Launched, For: 1}, old, false},
+		{"not while its runner is launched", run.Waiting, old, run.Runner{Name: name(1), State: run.Launching, For: 1}, old, false},
+		{"not if the job has just changed", run.Waiting, young, run.Runner{Name: name(1), State: run.Ended}, old, false},
+		{"not if the runner has just changed", run.Waiting, old, run.Runner{Name: name(1), State: run.Ended}, young, false},
+		{"not if the job waits no longer", run.Running, old, run.Runner{Name: name(1), State: run.Ended}, old, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{
+					runs:    []sweep.Record[run.Run]{record(run.Run{Job: job(1), State: tt.state, Runner: name(1), LastQueuedAt: at}, tt.age)},
+					runners: []sweep.Record[run.Runner]{record(tt.runner, tt.runnerAge)},
+				}
+				report, err := stuck(w).RunOnce(t.Context())
+				if err != nil || w.count("status") != 0 {
+					t.Fatalf("%v; %d questions to GitHub", err, w.count("status"))
+				}
+				var want []told
+				if tt.restarting {
+					want = []told{{Event: run.Queued{Job: job(1), At: at}, Revision: 7}}
+				}
+				if diff := cmp.Diff(want, w.told); diff != "" || report.Found[sweep.Unstarted] != len(want) {
+					t.Errorf("%v: %s", report, diff)
+				}
+			})
+		})
+	}
+}
+
+func TestGitHubIsAskedAboutFiftyJobsARunAndEachInItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const jobs = 120
+		w := &world{statuses: map[int64]sweep.Status{}}
+		for j := range int64(jobs) {
+			w.runs = append(w.runs, record(run.Run{Job: job(j + 1), State: run.Running}, time.Hour+time.Duration(j)*time.Second))
+			w.statuses[j+1] = sweep.Status{Status: "in_progress"}
+		}
+		w.statuses[jobs] = sweep.Status{Status: "completed"} // The oldest.
+		s := stuck(w)
+		asked := func() int {
+			before := w.count("status")
+			if _, err := s.RunOnce(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return w.count("status") - before
+		}
+		first := asked()
+		if len(w.told) != 1 {
+			t.Errorf("the oldest was not among the first: %v", w.told)
+		}
+		got := []int{first}
+		for range 3 {
+			time.Sleep(time.Minute)
+			got = append(got, asked())
+		}
+		if diff := cmp.Diff([]int{50, 50, 20, 0}, got); diff != "" {
+			t.Error(diff)
+		}
+		time.Sleep(time.Hour)
+		if n := asked(); n != 50 {
+			t.Errorf("an hour later %d are asked about, want 50", n)
+		}
+	})
+}
+
+func TestNothingIsStuckInAnIncompleteLedger(t *testing.T) {
+	for _, broken := range []string{"runs", "runners"} {
+		w := &world{
+			fail: map[string]error{broken: errAway}, statuses: map[int64]sweep.Status{1: {Gone: true}},
+			runs: []sweep.Record[run.Run]{record(waitingOn(1, name(1)), time.Hour), record(waitingOn(2, name(2)), time.Hour)},
+		}
+		if report, err := stuck(w).RunOnce(t.Context()); !errors.Is(err, errAway) || len(w.told) != 0 || report.Found != nil {
+			t.Errorf("%s: got %v, %v, %v", broken, w.told, report, err)
+		}
+	}
+}
+
+func TestALimitOfGitHubsEndsTheRun(t *testing.T) {
+	w := &world{
+		fail:    map[string]error{"status": fmt.Errorf("github: %w", &run.LimitedError{Until: time.Now(), Err: errAway})},
+		runners: append(living(), record(run.Runner{Name: name(2), State: run.Launched, For: 2}, time.Hour)),
+		runs:    []sweep.Record[run.Run]{record(waitingOn(1, name(1)), time.Hour), record(waitingOn(2, name(2)), time.Hour)},
+	}
+	if _, err := stuck(w).RunOnce(t.Context()); !errors.Is(err, errAway) || w.count("status") != 1 || len(w.told) != 0 {
+		t.Errorf("%d questions, %v, %v", w.count("status"), w.told, err)
+	}
+}
+
+func TestAReportThatFailsIsNoFinding(t *testing.T) {
+	for name, runners := range map[string][]sweep.Record[run.Runner]{"after a question": living(), "without one": nil} {
+		w := &world{
+			fail: map[string]error{"report": errAway}, statuses: map[int64]sweep.Status{1: {Gone: true}}, runners: runners,
+			runs: []sweep.Record[run.Run]{record(waitingOn(1, run.Name{Job: 1, Attempt: 1}), time.Hour)},
+		}
+		if report, err := stuck(w).RunOnce(t.Context()); !errors.Is(err, errAway) || report.Found != nil {
+			t.Errorf("%s: got %v, %v", name, report, err)
+		}
+	}
+}

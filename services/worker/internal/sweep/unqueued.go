@@ -1,0 +1,105 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	// knownFor is how long a repository is asked about after its last job.
+	knownFor = 7 * 24 * time.Hour
+	// webhookTime is how long the webhook of a new job may be on its way.
+	webhookTime = time.Minute
+)
+
+// Unqueued finds queued jobs of which no webhook told us.
+type Unqueued struct {
+	Jobs   Jobs
+	Ledger Ledger
+	Reader Reader
+	Queue  Queue
+	// Named are repositories to ask about although no job of theirs was ever seen.
+	Named []Repo
+	// Pool is the pool that a job's labels ask for; empty for a job that is not ours.
+	Pool func(labels []string) string
+	// Admit returns nil if the job's repository may use our runners.
+	Admit func(run.Job) error
+
+	turn turn
+}
+
+// RunOnce looks once at the repositories whose turn it is.
+func (u *Unqueued) RunOnce(ctx context.Context) (Report, error) {
+	began := time.Now()
+	runs, err := u.Ledger.Runs(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("list runs: %w", err)
+	}
+	repos := u.repos(runs, began)
+	var t tally
+	for _, name := range names(&u.turn, repos, maxPlaces) {
+		if u.lookAt(ctx, repos[name], began, &t) {
+			break
+		}
+	}
+	return t.result()
+}
+
+func (u *Unqueued) repos(runs []Record[run.Run], began time.Time) map[string]Repo {
+	repos := map[string]Repo{}
+	add := func(r Repo) {
+		key := strings.ToLower(r.Owner + "/" + r.Name) // GitHub's names are compared without case.
+		if old, ok := repos[key]; !ok || old.Installation == 0 {
+			repos[key] = r
+		}
+	}
+	for _, record := range runs {
+		if j := record.Value.Job; began.Sub(record.ChangedAt) < knownFor && u.Admit(j) == nil {
+			add(Repo{j.Owner, j.Repo, j.Installation})
+		}
+	}
+	for _, r := range u.Named {
+		add(r)
+	}
+	return repos
+}
+
+func (u *Unqueued) lookAt(ctx context.Context, in Repo, began time.Time, t *tally) (stop bool) {
+	jobs, err := u.Jobs.Queued(ctx, in)
+	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // It was deleted, or is not ours to see any more.
+		return t.found(Unreadable, nil)
+	}
+	if err != nil {
+		return t.found("", fmt.Errorf("list queued jobs of %s/%s: %w", in.Owner, in.Name, err))
+	}
+	for _, j := range jobs {
+		j.Pool = u.Pool(j.Labels)
+		if j.Pool == "" || began.Sub(j.CreatedAt) < webhookTime || u.Admit(j) != nil {
+			continue
+		}
+		if t.found(u.hear(ctx, j, began)) {
+			return true
+		}
+	}
+	return false
+}
+
+// hear reports a queued job, unless the ledger knows that it waits, or that it was queued and more has happened since.
+func (u *Unqueued) hear(ctx context.Context, j run.Job, began time.Time) (Kind, error) {
+	known, revision, err := u.Reader.LoadRun(ctx, j.ID)
+	if err != nil {
+		return "", fmt.Errorf("load run %d: %w", j.ID, err)
+	}
+	if known.State != run.New && known.State != run.OnHold {
+		return "", nil
+	}
+	if err := u.Queue.Report(ctx, run.Queued{Job: j, At: began}, revision); err != nil {
+		return "", fmt.Errorf("report job %d: %w", j.ID, err)
+	}
+	return Unheard, nil
+}
