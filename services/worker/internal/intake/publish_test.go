@@ -143,3 +143,58 @@ func TestTheTraceGoesThroughTheQueue(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatASweepReportsIsHandledAsIfGitHubHadToldOfIt(t *testing.T) {
+	withQueue(t, func(t *testing.T, r *rig) {
+		job, at := jobOfOurs(), time.Date(2000, 1, 1, 0, 2, 0, 0, time.UTC)
+		foreign := job
+		foreign.ID, foreign.Pool = 9, "" // A job that is not ours can have a runner of ours.
+		runner := run.Name{Job: 8, Attempt: 2}
+		reports := []run.Event{
+			run.Queued{Job: job, At: at},
+			run.Held{Job: job, At: at},
+			run.Started{Job: job, Runner: runner, At: at},
+			run.Started{Job: foreign, At: at},
+			run.Finished{Job: job, Runner: runner, Conclusion: "failure"},
+			run.Finished{Job: foreign, Conclusion: "gone"},
+		}
+		queues := []*worker{r.start(t, queuedConsumer, 1, &script{}), r.start(t, wire.ConsumerOutcomes, 1, &script{})}
+		for _, ev := range reports {
+			for _, revision := range []uint64{7, 7} {
+				if err := r.publisher.Report(t.Context(), ev, revision); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := r.publisher.Report(t.Context(), reports[0], 8); err != nil { // The record has changed, and the same is found again.
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		var got []run.Event
+		for _, w := range queues {
+			for _, c := range w.handler.seen() {
+				got = append(got, c.event)
+			}
+		}
+		if diff := cmp.Diff(append(reports[:1:1], reports...), got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestOnlyWhatGitHubTellsOfCanBeReported(t *testing.T) {
+	withQueue(t, func(t *testing.T, r *rig) {
+		tests := []struct {
+			event run.Event
+			want  string
+		}{
+			{run.Placed{}, "event: must be one that GitHub tells of (got run.Placed)"},
+			{run.Queued{Job: run.Job{ID: 12}}, `report job 12: pool: must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or a digit (got "")`},
+		}
+		for _, tt := range tests {
+			if err := r.publisher.Report(t.Context(), tt.event, 1); err == nil || err.Error() != tt.want {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		}
+	})
+}

@@ -5,16 +5,11 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // errAway is what a party answers that is away.
 var errAway = errors.New("it is away")

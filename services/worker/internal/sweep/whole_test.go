@@ -1,0 +1,194 @@
+package sweep_test
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats-server/v2/server/ats"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/natsx"
+	"modal-github-runner/services/worker/internal/launch"
+	"modal-github-runner/services/worker/internal/ledger"
+	"modal-github-runner/services/worker/internal/run"
+	"modal-github-runner/services/worker/internal/sweep"
+)
+
+func TestMain(m *testing.M) {
+	// The server's clock of access times waits on a channel of the package, which would hold the bubbles' time.
+	ats.Register()
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+}
+
+// inProcess connects to a server without the network, which bubbles do not have.
+type inProcess struct{ *server.Server }
+
+func (s inProcess) InProcessConn() (net.Conn, error) { return s.Server.InProcessConn() }
+
+// newLedger is the real ledger on a real server.
+func newLedger(t *testing.T) *ledger.Ledger {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		JetStream: true, JetStreamMaxStore: 16 << 30, StoreDir: t.TempDir(), DontListen: true, NoSigs: true, NoLog: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(time.Minute) {
+		t.Fatal("nats-server is not ready")
+	}
+	conn, err := nats.Connect("", nats.InProcessServer(inProcess{s}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{wire.DefaultPool})); err != nil {
+		t.Fatal(err)
+	}
+	return ledger.New(js)
+}
+
+// site is two workers, both of which lead.
+type site struct {
+	*cloud
+
+	ledger   *ledger.Ledger
+	launcher *launch.Launcher
+	observer *observer
+}
+
+// run has both workers run their sweeps, and handle what is on the queue, for d. What a message asks to be handled later is
+// lost: it is for the sweeps to find.
+func (s *site) run(t *testing.T, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	var running sync.WaitGroup
+	defer running.Wait()
+	for range 2 {
+		running.Go(func() { sweep.Run(ctx, s.loops(), s.observer, slog.New(slog.DiscardHandler)) })
+		running.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case ev := <-s.told:
+					if _, err := s.launcher.Handle(context.WithoutCancel(ctx), jobOf(ev), ev); err != nil {
+						t.Errorf("handle %+v: %v", ev, err)
+					}
+				}
+			}
+		})
+	}
+	running.Go(func() {
+		for ctx.Err() == nil {
+			time.Sleep(time.Second)
+			s.pass()
+		}
+	})
+}
+
+func (s *site) loops() []sweep.Loop {
+	b := books{s.ledger}
+	orphans := &sweep.Orphans{
+		Fleet: s.cloud, Reaper: s.cloud, Ledger: b, Handler: s.launcher, Deployment: func(context.Context) (string, error) { return ours, nil },
+	}
+	registrations := &sweep.Registrations{Registrar: s.cloud, Ledger: b, Reader: s.ledger}
+	stuck := &sweep.Stuck{Jobs: s.cloud, Ledger: b, Queue: s.cloud}
+	unqueued := &sweep.Unqueued{
+		Jobs: s.cloud, Ledger: b, Reader: s.ledger, Queue: s.cloud, Named: []sweep.Repo{{Owner: "octo", Name: "repo"}},
+		Pool: func([]string) string { return wire.DefaultPool }, Admit: func(run.Job) error { return nil },
+	}
+	return []sweep.Loop{
+		{Name: "orphans", Every: 15 * time.Second, RunOnce: orphans.RunOnce},
+		{Name: "registrations", Every: 2 * time.Minute, RunOnce: registrations.RunOnce},
+		{Name: "stuck", Every: time.Minute, RunOnce: stuck.RunOnce},
+		{Name: "unqueued", Every: 2 * time.Minute, RunOnce: unqueued.RunOnce},
+	}
+}
+
+// Not one webhook comes through, two workers sweep at once, and sandboxes crash. Still every job is served, its end is on
+// record, and nothing is left behind.
+func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const jobs = 6
+		records := newLedger(t)
+		c := newCloud()
+		s := &site{cloud: c, ledger: records, observer: &observer{}}
+		s.launcher = launch.New(launch.Options{
+			Ledger: records, Forge: c, Fleet: c, Queue: c, Observer: c, Pools: []run.Pool{run.DefaultPool(wire.DefaultPool)},
+			Admit: func(run.Job) error { return nil }, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
+		})
+		for j := range int64(jobs) {
+			c.jobs[j+1] = &ghJob{status: "queued"}
+		}
+		stray := c.start(run.Name{Job: 900, Attempt: 1}, ours)
+		theirs := c.start(run.Name{Job: 901, Attempt: 1}, "deployment-2")
+		c.crashes = 2 // The first launches.
+		s.run(t, 5*time.Minute)
+		c.mu.Lock()
+		c.jobs[77] = &ghJob{status: "queued"} // Comes late, and is cancelled before its runner can take it.
+		c.mu.Unlock()
+		_, err := s.launcher.Handle(t.Context(), 77, run.Queued{Job: job(77), At: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.mu.Lock()
+		c.jobs[77].status, c.jobs[77].conclusion = "completed", "cancelled"
+		c.mu.Unlock()
+		s.run(t, 45*time.Minute)
+
+		for id, j := range c.jobs {
+			record, _, err := records.LoadRun(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wanted := "success"
+			if id == 77 {
+				wanted = "cancelled"
+			}
+			if j.conclusion != wanted || record.State != run.Done || record.Conclusion != wanted {
+				t.Errorf("job %d is %+v at GitHub, and %s, %s on record (%s)", id, *j, record.State, record.Conclusion, record.Reason)
+			}
+		}
+		if c.sandboxes[theirs] == nil || len(c.sandboxes) != 1 {
+			t.Errorf("sandboxes left: %v (%s had no record), want only another deployment's, %s", c.sandboxes, stray, theirs)
+		}
+		if c.crashes != 0 {
+			t.Errorf("%d launches did not crash that were to", c.crashes)
+		}
+		if len(c.registrations) != 0 {
+			t.Errorf("registrations left: %v", c.registrations)
+		}
+		runners, err := records.Runners(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range runners {
+			if r.Record.State != run.Ended {
+				t.Errorf("runner %v is %s on record", r.Record.Name, r.Record.State)
+			}
+		}
+		for _, swept := range s.observer.swept {
+			if len(swept) > len("registrations") {
+				t.Errorf("a sweep failed: %s", swept)
+			}
+		}
+	})
+}
