@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -33,7 +34,7 @@ func (d *Deliveries) RunOnce(ctx context.Context) (Report, error) {
 	began := time.Now()
 	cursor, err := d.Cursor.Cursor(ctx)
 	if err != nil {
-		return Report{}, fmt.Errorf("cursor: %w", err)
+		return Report{}, fmt.Errorf("cursor of deliveries: %w", err)
 	}
 	if cursor.IsZero() { // GitHub has cancelled what was queued before.
 		cursor = began.Add(-run.GiveUpAfter)
@@ -42,11 +43,15 @@ func (d *Deliveries) RunOnce(ctx context.Context) (Report, error) {
 		cursor = oldest
 	}
 	deliveries, err := d.Hook.Deliveries(ctx, cursor)
+	var t tally
+	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // The App has no hook: its events come by others.
+		t.found(Unreadable, nil)
+		return t.result()
+	}
 	if err != nil {
-		return Report{}, fmt.Errorf("list deliveries: %w", err)
+		return Report{}, err
 	}
 	missing := undelivered(deliveries)
-	var t tally
 	sent := 0
 	for _, e := range missing {
 		if sent == maxRedeliveries || e.attempts >= maxAttempts || began.Sub(e.last.At) < settleTime {
@@ -60,7 +65,7 @@ func (d *Deliveries) RunOnce(ctx context.Context) (Report, error) {
 	settled := settledBefore(missing, began.Add(-settleTime))
 	if settled.After(cursor) {
 		if err := d.Cursor.SetCursor(ctx, settled); err != nil {
-			t.found("", fmt.Errorf("cursor: %w", err))
+			t.found("", fmt.Errorf("cursor of deliveries: %w", err))
 		}
 	}
 	return t.result()

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
@@ -144,6 +145,14 @@ func TestTheCursorStaysWithTheOldestThatIsNotSettled(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestAnAppWithoutAHookHasNothingToDeliver(t *testing.T) {
+	w := &world{fail: map[string]error{"deliveries": &run.PermanentError{Err: errAway, Advice: "look"}}}
+	report, err := deliveries(w).RunOnce(t.Context())
+	if err != nil || report.Found[sweep.Unreadable] != 1 || !w.cursor.IsZero() {
+		t.Errorf("got %v, %v; the cursor is at %v", report, err, w.cursor)
 	}
 }
 

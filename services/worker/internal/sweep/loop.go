@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ const (
 
 	Undelivered Kind = "delivery_failed"
 	Unheard     Kind = "job_not_heard_of"
-	Unreadable  Kind = "repository_unreadable"
+	Unreadable  Kind = "unreadable"
 )
 
 // Report is what one run of a sweep found, and did about it.
@@ -107,8 +108,8 @@ func Run(ctx context.Context, loops []Loop, o Observer, log *slog.Logger) {
 func (l Loop) run(ctx context.Context, o Observer, log *slog.Logger) {
 	ticker := time.NewTicker(l.Every)
 	defer ticker.Stop()
-	for reason := ""; ; {
-		reason = l.once(ctx, o, log, reason)
+	for last := (outcome{}); ; {
+		last = l.once(ctx, o, log, last)
 		select {
 		case <-ctx.Done():
 			return
@@ -117,8 +118,14 @@ func (l Loop) run(ctx context.Context, o Observer, log *slog.Logger) {
 	}
 }
 
-// once runs the sweep, and returns why it failed. What it found is told each time, a failure when its reason changes.
-func (l Loop) once(ctx context.Context, o Observer, log *slog.Logger, last string) (reason string) {
+// outcome is what is logged of a run.
+type outcome struct {
+	found  map[Kind]int
+	reason string
+}
+
+// once runs the sweep. What it found is told when that is not what the last run found, and a failure when its reason is new.
+func (l Loop) once(ctx context.Context, o Observer, log *slog.Logger, last outcome) outcome {
 	limited, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	report, err := l.RunOnce(limited)
@@ -126,14 +133,15 @@ func (l Loop) once(ctx context.Context, o Observer, log *slog.Logger, last strin
 		return last
 	}
 	o.Swept(l.Name, report, err)
-	if len(report.Found) > 0 {
-		log.LogAttrs(ctx, slog.LevelInfo, "sweep found something", slog.Any("found", report.Found))
+	this := outcome{found: report.Found}
+	if len(this.found) > 0 && !maps.Equal(this.found, last.found) {
+		log.LogAttrs(ctx, slog.LevelInfo, "sweep found something", slog.Any("found", this.found))
 	}
-	if err == nil {
-		return ""
+	if err != nil {
+		this.reason = err.Error()
 	}
-	if err.Error() != last {
+	if this.reason != "" && this.reason != last.reason {
 		log.LogAttrs(ctx, slog.LevelWarn, "sweep failed", slog.Any("err", err))
 	}
-	return err.Error()
+	return this
 }

@@ -80,11 +80,11 @@ func (o *Orphans) look(ctx context.Context) (survey, []Record[run.Runner], error
 	}
 	runners, err := o.Ledger.Runners(ctx)
 	if err != nil {
-		return survey{}, nil, fmt.Errorf("list runners: %w", err)
+		return survey{}, nil, err
 	}
 	runs, err := o.Ledger.Runs(ctx)
 	if err != nil {
-		return survey{}, nil, fmt.Errorf("list runs: %w", err)
+		return survey{}, nil, err
 	}
 	for _, record := range runs {
 		s.runs[record.Value.Job.ID] = record

@@ -32,7 +32,7 @@ type scope struct {
 func (g *Registrations) RunOnce(ctx context.Context) (Report, error) {
 	runners, err := g.Ledger.Runners(ctx)
 	if err != nil {
-		return Report{}, fmt.Errorf("list runners: %w", err)
+		return Report{}, err
 	}
 	scopes := map[string]scope{}
 	for _, record := range runners {
@@ -57,7 +57,7 @@ func (g *Registrations) lookAt(ctx context.Context, s scope, t *tally) (stop boo
 		return t.found(Unreadable, nil)
 	}
 	if err != nil {
-		return t.found("", fmt.Errorf("list registrations of %s: %w", s.name, err))
+		return t.found("", err)
 	}
 	for _, r := range registrations {
 		if r.Online || r.Busy {
@@ -74,11 +74,11 @@ func (g *Registrations) lookAt(ctx context.Context, s scope, t *tally) (stop boo
 func (g *Registrations) remove(ctx context.Context, s scope, found Registration, began time.Time) (Kind, error) {
 	job, _, err := g.Reader.LoadRun(ctx, found.Name.Job)
 	if err != nil {
-		return "", fmt.Errorf("load run %d: %w", found.Name.Job, err)
+		return "", err
 	}
 	runner, _, err := g.Reader.LoadRunner(ctx, found.Name)
 	if err != nil {
-		return "", fmt.Errorf("load runner %v: %w", found.Name, err)
+		return "", err
 	}
 	// Without a record of its job it may be another deployment's; with one of its runner, the runner's end was long ago.
 	ended := runner.State == run.Ended && began.Sub(runner.EndedAt) >= grace

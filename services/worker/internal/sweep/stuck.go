@@ -38,11 +38,11 @@ func (s *Stuck) RunOnce(ctx context.Context) (Report, error) {
 	began := time.Now()
 	runners, err := s.Ledger.Runners(ctx)
 	if err != nil {
-		return Report{}, fmt.Errorf("list runners: %w", err)
+		return Report{}, err
 	}
 	runs, err := s.Ledger.Runs(ctx)
 	if err != nil {
-		return Report{}, fmt.Errorf("list runs: %w", err)
+		return Report{}, err
 	}
 	var t tally
 	if s.restart(ctx, runs, runners, began, &t) {
@@ -117,7 +117,7 @@ func (s *Stuck) check(ctx context.Context, record Record[run.Run], began time.Ti
 		err = nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("status of job %d: %w", r.Job.ID, err)
+		return "", err
 	}
 	report := func(kind Kind, ev run.Event) (Kind, error) {
 		if err := s.Queue.Report(ctx, ev, record.Revision); err != nil {

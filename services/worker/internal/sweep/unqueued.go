@@ -38,7 +38,7 @@ func (u *Unqueued) RunOnce(ctx context.Context) (Report, error) {
 	began := time.Now()
 	runs, err := u.Ledger.Runs(ctx)
 	if err != nil {
-		return Report{}, fmt.Errorf("list runs: %w", err)
+		return Report{}, err
 	}
 	repos := u.repos(runs, began)
 	var t tally
@@ -75,7 +75,7 @@ func (u *Unqueued) lookAt(ctx context.Context, in Repo, began time.Time, t *tall
 		return t.found(Unreadable, nil)
 	}
 	if err != nil {
-		return t.found("", fmt.Errorf("list queued jobs of %s/%s: %w", in.Owner, in.Name, err))
+		return t.found("", err)
 	}
 	for _, j := range jobs {
 		j.Pool = u.Pool(j.Labels)
@@ -93,7 +93,7 @@ func (u *Unqueued) lookAt(ctx context.Context, in Repo, began time.Time, t *tall
 func (u *Unqueued) hear(ctx context.Context, j run.Job, began time.Time) (Kind, error) {
 	known, revision, err := u.Reader.LoadRun(ctx, j.ID)
 	if err != nil {
-		return "", fmt.Errorf("load run %d: %w", j.ID, err)
+		return "", err
 	}
 	if known.State != run.New && known.State != run.OnHold {
 		return "", nil

@@ -140,7 +140,8 @@ func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
 		}
 		stray := c.start(run.Name{Job: 900, Attempt: 1}, ours)
 		theirs := c.start(run.Name{Job: 901, Attempt: 1}, "deployment-2")
-		c.crashes = 2 // The first launches.
+		c.crashes = 2                                       // The first launches.
+		c.registrations[run.Name{Job: 1, Attempt: 9}] = 999 // Its sandbox and its record are long gone.
 		s.run(t, 5*time.Minute)
 		c.mu.Lock()
 		c.jobs[77] = &ghJob{status: "queued"} // Comes late, and is cancelled before its runner can take it.
