@@ -100,8 +100,8 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (a *App, err error) 
 	publisher, records := intake.NewPublisher(js), ledger.New(js)
 	launcher := launch.New(launch.Options{
 		Ledger: records, Forge: a.forge, Fleet: a.fleet, Queue: publisher, Observer: m, Pools: pools, Log: log,
-		Admit: a.admit,
-		Rand:  rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
+		Admit: a.admit, Now: time.Now,
+		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})
 	options := intake.Options{
 		JS: js, Publisher: publisher, Observer: m, Tracer: tracing.Tracer(serviceName), Log: log, Handler: launcher,

@@ -35,11 +35,11 @@ type sweeps struct {
 
 func (a *App) newSweeps(js jetstream.JetStream, records *ledger.Ledger, launcher *launch.Launcher, queue *intake.Publisher) sweeps {
 	books, jobs := books{records}, jobs{a.surveyor}
-	orphans := &sweep.Orphans{Fleet: sandboxes{a.fleet}, Reaper: a.fleet, Ledger: books, Handler: launcher, Deployment: a.control.Deployment}
-	registrations := &sweep.Registrations{Registrar: registrar{a.surveyor}, Ledger: books, Reader: records}
-	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue}
+	orphans := &sweep.Orphans{Fleet: sandboxes{a.fleet}, Reaper: a.fleet, Ledger: books, Handler: launcher, Now: time.Now, Deployment: a.control.Deployment}
+	registrations := &sweep.Registrations{Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: time.Now}
+	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: time.Now}
 	unqueued := &sweep.Unqueued{
-		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Named: namedRepos(a.cfg.AllowedRepos), Pool: poolOf, Admit: a.admit,
+		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: time.Now, Named: namedRepos(a.cfg.AllowedRepos), Pool: poolOf, Admit: a.admit,
 	}
 	loops := []sweep.Loop{
 		{Name: "orphans", Every: orphansEvery, RunOnce: orphans.RunOnce},
@@ -48,7 +48,7 @@ func (a *App) newSweeps(js jetstream.JetStream, records *ledger.Ledger, launcher
 		{Name: "unqueued", Every: missedEvery, RunOnce: unqueued.RunOnce},
 	}
 	if a.cfg.AppID != 0 { // A token can't read an App's deliveries; what they missed is found by the other sweeps.
-		deliveries := &sweep.Deliveries{Hook: appHook{a.surveyor}, Cursor: a.control}
+		deliveries := &sweep.Deliveries{Hook: appHook{a.surveyor}, Cursor: a.control, Now: time.Now}
 		loops = append(loops, sweep.Loop{Name: "deliveries", Every: missedEvery, RunOnce: deliveries.RunOnce})
 	}
 	return sweeps{election: leader.New(js, rand.Text(), a.log), loops: loops}
@@ -111,15 +111,6 @@ func (s sandboxes) List(ctx context.Context) ([]sweep.Sandbox, error) {
 	return found, err
 }
 
-func (s sandboxes) Outcome(ctx context.Context, id string) (sweep.Outcome, error) {
-	o, err := s.Fleet.Outcome(ctx, id)
-	out := sweep.Outcome{Running: o.Status == fleet.StatusRunning, Status: string(o.Status), Exception: o.Exception}
-	if o.Status == fleet.StatusFailure { // Elsewhere it means nothing.
-		out.ExitCode = o.ExitCode
-	}
-	return out, err
-}
-
 type registrar struct{ *forge.Forge }
 
 func (r registrar) Registrations(ctx context.Context, j run.Job, scope string) ([]sweep.Registration, error) {
@@ -131,15 +122,10 @@ func (r registrar) Registrations(ctx context.Context, j run.Job, scope string) (
 	return found, err
 }
 
-type jobs struct{ forge *forge.Forge }
-
-func (j jobs) Status(ctx context.Context, job run.Job) (sweep.Status, error) {
-	s, err := j.forge.Status(ctx, job)
-	return sweep.Status{Gone: s.Gone, Status: s.Status, Conclusion: s.Conclusion, Runner: s.Runner}, err
-}
+type jobs struct{ *forge.Forge }
 
 func (j jobs) Queued(ctx context.Context, in sweep.Repo) ([]run.Job, error) {
-	queued, _, err := j.forge.Queued(ctx, in.Owner, in.Name, in.Installation)
+	queued, _, err := j.Forge.Queued(ctx, in.Owner, in.Name, in.Installation)
 	return queued, err
 }
 

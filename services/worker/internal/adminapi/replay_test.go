@@ -49,6 +49,14 @@ func (o outside) Create(_ context.Context, r run.Runner, _ run.Pool, _ config.Se
 	return "sb-" + wire.RunnerName(r.Name.Job, r.Name.Attempt), o.createErr
 }
 
+func (outside) Sight(context.Context, run.Job) (run.Sighting, error) {
+	return run.Sighting{Status: "queued"}, nil
+}
+
+func (outside) Fate(context.Context, string, bool) (run.Fate, error) {
+	return run.Fate{Running: true}, nil
+}
+
 func (outside) Find(context.Context, run.Name) (string, error)          { return "", nil }
 func (outside) Ask(context.Context, string, bool) (run.Evidence, error) { return run.Idle, nil }
 func (outside) Terminate(context.Context, string) error                 { return nil }
@@ -92,7 +100,7 @@ func newWorker(t *testing.T) *worker {
 	w.launcher = func(o outside) *launch.Launcher {
 		return launch.New(launch.Options{
 			Ledger: records, Forge: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Pools: []run.Pool{run.DefaultPool("default")},
-			Admit: func(run.Job) error { return nil }, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
+			Admit: func(run.Job) error { return nil }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
 		})
 	}
 	w.Handler = serve(adminapi.Options{Ledger: records, Queue: intake.NewReader(w.js), Handler: w.launcher(outside{}), Log: log})

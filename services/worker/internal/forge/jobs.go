@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/google/go-github/v66/github"
 
@@ -18,38 +17,21 @@ const (
 	statusInProgress = "in_progress"
 )
 
-// JobStatus is what GitHub says of a job now.
-type JobStatus struct {
-	// Gone says that GitHub does not show us the job: it was deleted with its run, or its repository can't be seen any
-	// more. Nothing else is set then.
-	Gone bool
-	// Status is queued, waiting, in_progress, completed, requested, pending, or whatever GitHub adds.
-	Status string
-	// Conclusion is empty until the job is completed.
-	Conclusion string
-	// Runner has, or had, the job. Zero if it is not ours, or if no runner took the job.
-	Runner run.Name
-	// StartedAt is set by GitHub for jobs that no runner took, too. CompletedAt is zero until the job is completed.
-	CreatedAt, StartedAt, CompletedAt time.Time
-}
-
-// Status asks GitHub for a job.
-func (f *Forge) Status(ctx context.Context, j run.Job) (JobStatus, error) {
+// Sight asks GitHub for a job. One that it does not show us was deleted with its run, or its repository can't be seen any
+// more.
+func (f *Forge) Sight(ctx context.Context, j run.Job) (run.Sighting, error) {
 	var job *github.WorkflowJob
 	err := f.call(ctx, j, func(ctx context.Context, c *github.Client) (err error) {
 		job, _, err = c.Actions.GetWorkflowJobByID(ctx, j.Owner, j.Repo, j.ID)
 		return unlessGone(err)
 	})
 	if err != nil {
-		return JobStatus{}, fmt.Errorf("get job %d: %w", j.ID, err)
+		return run.Sighting{}, fmt.Errorf("get job %d: %w", j.ID, err)
 	}
 	if job == nil {
-		return JobStatus{Gone: true}, nil
+		return run.Sighting{Gone: true}, nil
 	}
-	return JobStatus{
-		Status: job.GetStatus(), Conclusion: job.GetConclusion(), Runner: nameOf(job.GetRunnerName()),
-		CreatedAt: job.GetCreatedAt().Time, StartedAt: job.GetStartedAt().Time, CompletedAt: job.GetCompletedAt().Time,
-	}, nil
+	return run.Sighting{Status: job.GetStatus(), Conclusion: job.GetConclusion(), Runner: nameOf(job.GetRunnerName())}, nil
 }
 
 // Queued lists the jobs of a repository that want a runner (queued) and those that are held for an approval (waiting),

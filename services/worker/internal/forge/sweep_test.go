@@ -295,53 +295,42 @@ func jobJSON(id, runID int, status string) map[string]any {
 	}
 }
 
-func TestStatus(t *testing.T) {
-	at := func(s string) time.Time {
-		when, err := time.Parse(time.RFC3339, s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return when
-	}
+func TestSight(t *testing.T) {
 	queued := jobJSON(11, 3, "queued")
 	done := jobJSON(11, 3, "completed")
 	done["conclusion"], done["completed_at"], done["runner_name"] = "success", "2026-01-20T17:44:39Z", "mgr-8-2"
 	foreign := jobJSON(11, 3, "in_progress")
 	foreign["runner_name"] = "GitHub Actions 2"
-	created := at("2026-01-20T17:42:40Z")
 	tests := []struct {
 		name   string
 		answer func(http.ResponseWriter, *http.Request)
-		want   forge.JobStatus
+		want   run.Sighting
 		err    string
 	}{
 		{
 			"a queued job has no runner", func(w http.ResponseWriter, _ *http.Request) { answer(t, w, 200, queued) },
-			forge.JobStatus{Status: "queued", CreatedAt: created, StartedAt: created},
+			run.Sighting{Status: "queued"},
 			"",
 		},
 		{
 			"a completed job names the runner of ours that had it", func(w http.ResponseWriter, _ *http.Request) { answer(t, w, 200, done) },
-			forge.JobStatus{
-				Status: "completed", Conclusion: "success", Runner: run.Name{Job: 8, Attempt: 2}, CreatedAt: created, StartedAt: created,
-				CompletedAt: at("2026-01-20T17:44:39Z"),
-			},
+			run.Sighting{Status: "completed", Conclusion: "success", Runner: run.Name{Job: 8, Attempt: 2}},
 			"",
 		},
 		{
 			"another's runner is none of ours", func(w http.ResponseWriter, _ *http.Request) { answer(t, w, 200, foreign) },
-			forge.JobStatus{Status: "in_progress", CreatedAt: created, StartedAt: created},
+			run.Sighting{Status: "in_progress"},
 			"",
 		},
-		{"a job that GitHub does not know is gone", failing(404), forge.JobStatus{Gone: true}, ""},
-		{"an outage does not make it gone", failing(500), forge.JobStatus{}, "get job 11"},
-		{"a missing permission does not make it gone", failing(403), forge.JobStatus{}, "get job 11"},
+		{"a job that GitHub does not know is gone", failing(404), run.Sighting{Gone: true}, ""},
+		{"an outage does not make it gone", failing(500), run.Sighting{}, "get job 11"},
+		{"a missing permission does not make it gone", failing(403), run.Sighting{}, "get job 11"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newSweepGitHub(t)
 			g.HandleFunc("GET /repos/o/r/actions/jobs/11", tt.answer)
-			got, err := g.forge(t).Status(t.Context(), sweepJob)
+			got, err := g.forge(t).Sight(t.Context(), sweepJob)
 			if !says(err, tt.err) {
 				t.Fatalf("got error %v, want %q", err, tt.err)
 			}
@@ -353,7 +342,7 @@ func TestStatus(t *testing.T) {
 	t.Run("an App that is not installed any more does not make it gone", func(t *testing.T) {
 		g := newSweepGitHub(t)
 		f := g.app(t)
-		if got, err := f.Status(t.Context(), run.Job{ID: 11, Owner: "o", Repo: "elsewhere"}); err == nil {
+		if got, err := f.Sight(t.Context(), run.Job{ID: 11, Owner: "o", Repo: "elsewhere"}); err == nil {
 			t.Errorf("got %+v, want an error", got)
 		}
 	})

@@ -32,12 +32,12 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	cancel()
 
 	// Whatever the outcome, it is recorded: also if the worker is being stopped.
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), h.Now().Add(recordTime))
 	defer cancel()
 	if err != nil {
 		return h.createFailed(ctx, r, err)
 	}
-	defer h.step("record", time.Now())
+	defer h.step("record", h.Now())
 	saved, err := h.decideRunner(ctx, r.Name, made)
 	if err != nil {
 		return err
@@ -46,17 +46,17 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	if adopted {
 		outcome = "adopted"
 	}
-	current, _, err := h.Ledger.LoadRun(ctx, r.Job.ID)
+	placed, err := h.decide(ctx, r.Job.ID, run.Placed{})
 	if err != nil {
-		return fmt.Errorf("load run %d: %w", r.Job.ID, err)
+		return err
 	}
-	waited := time.Since(current.QueuedAt)
+	waited := h.Now().Sub(placed.QueuedAt)
 	h.Observer.Launched(r.Job.Pool, outcome)
 	h.Observer.QueueToLaunch(r.Job.Pool, waited)
 	h.Log.LogAttrs(ctx, slog.LevelInfo, "runner launched", append(runnerAttrs(saved),
 		slog.String("outcome", outcome), slog.Duration("queued_for", waited), slog.Duration("own_time", waited-h.abroad))...)
-	h.at(saved.LaunchedAt.Add(h.pools[r.Job.Pool].CheckAfter()))
-	return h.decide(ctx, r.Job.ID, run.Placed{})
+	h.at(saved.LaunchedAt.Add(run.LookAfter))
+	return nil
 }
 
 // make registers the runner and starts its sandbox, or finds that this was done before.
@@ -91,7 +91,7 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 }
 
 func (h *handling) register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
-	defer h.elsewhere("jit", time.Now())
+	defer h.elsewhere("jit", h.Now())
 	return h.Forge.Register(ctx, r)
 }
 
@@ -106,7 +106,7 @@ func (h *handling) replace(ctx context.Context, r run.Runner) (id int64, jit con
 // start creates the sandbox. A create call whose answer got lost is made again with the same JIT configuration: if the
 // name then exists, it is the sandbox that the lost answer was about.
 func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (string, error) {
-	defer h.elsewhere("create", time.Now())
+	defer h.elsewhere("create", h.Now())
 	for n := 1; ; n++ {
 		id, err := h.Fleet.Create(ctx, r, h.pools[r.Job.Pool], jit)
 		switch {
@@ -147,7 +147,7 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	failed := run.Failed{Reason: cause.Error(), Limited: isLimited, Permanent: isPermanent}
 	switch {
 	case isPermanent: // The job first: what made the launch impossible may make tidying up after it impossible too.
-		if err := h.decide(ctx, r.Job.ID, failed); err != nil {
+		if _, err := h.decide(ctx, r.Job.ID, failed); err != nil {
 			return err
 		}
 		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
@@ -159,14 +159,11 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	if _, err := h.decideRunner(ctx, r.Name, run.GivenUp{Reason: cause.Error()}); err != nil {
 		return err
 	}
-	if err := h.decide(ctx, r.Job.ID, failed); err != nil {
+	waiting, err := h.decide(ctx, r.Job.ID, failed)
+	if err != nil {
 		return err
 	}
-	current, _, err := h.Ledger.LoadRun(ctx, r.Job.ID)
-	if err != nil {
-		return fmt.Errorf("load run %d: %w", r.Job.ID, err)
-	}
-	next := time.Now().Add(h.backoff(current.Failures))
+	next := h.Now().Add(h.backoff(waiting.Failures))
 	if isLimited { // Not all at once.
 		next = limited.Until.Add(h.backoff(1))
 	}
@@ -190,10 +187,10 @@ func outcomeOf(err error) string {
 	return "error"
 }
 
-func (h *handling) step(name string, since time.Time) { h.Observer.Step(name, time.Since(since)) }
+func (h *handling) step(name string, since time.Time) { h.Observer.Step(name, h.Now().Sub(since)) }
 
 // elsewhere is a step that GitHub or Modal takes.
 func (h *handling) elsewhere(name string, since time.Time) {
-	h.abroad += time.Since(since)
+	h.abroad += h.Now().Sub(since)
 	h.step(name, since)
 }

@@ -71,6 +71,9 @@ type world struct {
 	serial        int
 	registerErr   func(run.Runner) error // what Register answers instead, if not nil
 	createErr     func(run.Runner) (effect bool, err error)
+	sightings     map[int64]run.Sighting // what GitHub says of a job, if that is not that it is queued
+	evidence      run.Evidence           // what Ask answers instead, if not empty
+	askErr        error
 	violations    []string
 	// lag is how long the next call takes, so that workers overtake each other. Nil means no time.
 	lag func() time.Duration
@@ -191,13 +194,17 @@ func (w worker) Find(_ context.Context, name run.Name) (id string, err error) {
 }
 
 func (w worker) Ask(_ context.Context, id string, release bool) (answer run.Evidence, err error) {
-	err = w.do(func() {
+	crash := w.do(func() {
 		answer = run.Over
 		for _, s := range w.sandboxes {
 			if s.id != id || !s.running {
 				continue
 			}
 			answer = run.HasJob
+			if w.evidence != "" || w.askErr != nil {
+				answer, err = w.evidence, w.askErr
+				return
+			}
 			if w.registrations[s.name] == s.jit {
 				answer = run.Idle
 				if release {
@@ -206,7 +213,27 @@ func (w worker) Ask(_ context.Context, id string, release bool) (answer run.Evid
 			}
 		}
 	})
-	return answer, err
+	return answer, errors.Join(crash, err)
+}
+
+func (w worker) Sight(_ context.Context, j run.Job) (seen run.Sighting, err error) {
+	err = w.do(func() {
+		var ok bool
+		if seen, ok = w.sightings[j.ID]; !ok {
+			seen.Status = "queued"
+		}
+	})
+	return seen, err
+}
+
+func (w worker) Fate(_ context.Context, id string, _ bool) (fate run.Fate, err error) {
+	err = w.do(func() {
+		fate.How = "its sandbox ended: failure; its log ends: boom"
+		for _, s := range w.sandboxes {
+			fate.Running = fate.Running || s.id == id && s.running
+		}
+	})
+	return fate, err
 }
 
 func (w worker) Terminate(_ context.Context, id string) error {

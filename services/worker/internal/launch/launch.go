@@ -17,12 +17,8 @@ import (
 // few writers, and each of them writes a few times, so that more means that something is wrong.
 const maxConflicts = 8
 
-const (
-	// inspectEvery is how often a runner that should have had a job by now is looked at.
-	inspectEvery = time.Minute
-	// dismissEvery is how often a spare runner's sandbox that does not answer is asked: a sandbox takes seconds to start.
-	dismissEvery = 3 * time.Second
-)
+// dismissEvery is how often a spare runner's sandbox that does not answer is asked: a sandbox takes seconds to start.
+const dismissEvery = 3 * time.Second
 
 // Options is what a Launcher works with. All of it is required.
 type Options struct {
@@ -35,6 +31,8 @@ type Options struct {
 	// Admit returns nil if the job's repository may use our runners, else why not.
 	Admit func(run.Job) error
 	Log   *slog.Logger
+	// Now is the clock. Whatever is decided at one time is decided by one reading of it.
+	Now func() time.Time
 	// Rand gives the jitter of retries.
 	Rand *rand.Rand
 }
@@ -60,8 +58,8 @@ func New(o Options) *Launcher {
 // call has left undone. The zero time means that nothing more is to be done; another, that the event is to be handled
 // again then. After an error it is to be handled again soon.
 func (l *Launcher) Handle(ctx context.Context, job int64, ev run.Event) (again time.Time, err error) {
-	h := handling{Launcher: l, began: time.Now()}
-	if err := h.decide(ctx, job, ev); err != nil {
+	h := handling{Launcher: l, began: l.Now()}
+	if _, err := h.decide(ctx, job, ev); err != nil {
 		return time.Time{}, err
 	}
 	return h.again, nil
@@ -69,7 +67,7 @@ func (l *Launcher) Handle(ctx context.Context, job int64, ev run.Event) (again t
 
 // HandleRunner does all that follows from what was found out about a runner; otherwise it is as Handle.
 func (l *Launcher) HandleRunner(ctx context.Context, name run.Name, ev run.RunnerEvent) (again time.Time, err error) {
-	h := handling{Launcher: l, began: time.Now()}
+	h := handling{Launcher: l, began: l.Now()}
 	if _, err := h.decideRunner(ctx, name, ev); err != nil {
 		return time.Time{}, err
 	}
@@ -86,27 +84,27 @@ type handling struct {
 	again  time.Time
 }
 
-// decide takes one step of the job's record and does what follows.
-func (h *handling) decide(ctx context.Context, job int64, ev run.Event) error {
+// decide takes one step of the job's record, does what follows, and returns the record.
+func (h *handling) decide(ctx context.Context, job int64, ev run.Event) (run.Run, error) {
 	for range maxConflicts {
 		before, revision, err := h.Ledger.LoadRun(ctx, job)
 		if err != nil {
-			return fmt.Errorf("load run %d: %w", job, err)
+			return run.Run{}, fmt.Errorf("load run %d: %w", job, err)
 		}
-		after, effects := run.Decide(before, ev, time.Now())
+		after, effects := run.Decide(before, ev, h.Now())
 		if !reflect.DeepEqual(before, after) {
 			revision, err = h.Ledger.SaveRun(ctx, after, revision)
 			if errors.Is(err, run.ErrConflict) {
 				continue
 			}
 			if err != nil {
-				return fmt.Errorf("save run %d: %w", job, err)
+				return run.Run{}, fmt.Errorf("save run %d: %w", job, err)
 			}
 			h.observe(ctx, before, after)
 		}
-		return h.apply(ctx, effects, revision)
+		return after, h.apply(ctx, effects, revision)
 	}
-	return fmt.Errorf("run %d: %w, %d times", job, run.ErrConflict, maxConflicts)
+	return run.Run{}, fmt.Errorf("run %d: %w, %d times", job, run.ErrConflict, maxConflicts)
 }
 
 // decideRunner takes one step of the runner's record, does what follows, and returns the record.
@@ -116,7 +114,7 @@ func (h *handling) decideRunner(ctx context.Context, name run.Name, ev run.Runne
 		if err != nil {
 			return run.Runner{}, fmt.Errorf("load runner %v: %w", name, err)
 		}
-		after, effects := run.DecideRunner(before, ev, time.Now())
+		after, effects := run.DecideRunner(before, ev, h.Now())
 		if !reflect.DeepEqual(before, after) {
 			if _, err = h.Ledger.SaveRunner(ctx, after, revision); errors.Is(err, run.ErrConflict) {
 				continue
@@ -151,7 +149,7 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 	case run.Count:
 		_, err = h.decideRunner(ctx, e.Runner, run.Counted{For: e.For, From: e.From})
 	case run.Confirm:
-		return h.decide(ctx, e.Job, run.Claimed{Runner: e.Runner, Launching: e.Launching})
+		_, err = h.decide(ctx, e.Job, run.Claimed{Runner: e.Runner, Launching: e.Launching})
 	case run.Release:
 		_, err = h.decideRunner(ctx, e.Runner, run.Released{Name: e.Runner, From: e.From})
 	case run.Retire:
@@ -179,18 +177,16 @@ func (h *handling) want(ctx context.Context, e run.Launch) error {
 	if err := h.Admit(e.Job); err != nil {
 		return h.refuse(ctx, e.Job, fmt.Sprintf("ALLOWED_REPOS: %v (got %q)", err, e.Job.Owner+"/"+e.Job.Repo))
 	}
-	pool, ok := h.pools[e.Job.Pool]
-	if !ok {
+	if _, ok := h.pools[e.Job.Pool]; !ok {
 		return h.refuse(ctx, e.Job, fmt.Sprintf("pool: must be a configured one (got %q)", e.Job.Pool))
 	}
-	_, err := h.decideRunner(ctx, e.Runner, run.Wanted{
-		Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job), CheckAfter: pool.CheckAfter(),
-	})
+	_, err := h.decideRunner(ctx, e.Runner, run.Wanted{Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job)})
 	return err
 }
 
 func (h *handling) refuse(ctx context.Context, j run.Job, reason string) error {
-	return h.decide(ctx, j.ID, run.Failed{Permanent: true, Reason: reason})
+	_, err := h.decide(ctx, j.ID, run.Failed{Permanent: true, Reason: reason})
+	return err
 }
 
 // lose tells a job that its runner will not serve it, and what may serve it instead.
@@ -202,7 +198,8 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 			return fmt.Errorf("load runner %v: %w", e.Spare, err)
 		}
 	}
-	return h.decide(ctx, e.Job, run.Lost{Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason})
+	_, err := h.decide(ctx, e.Job, run.Lost{Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason})
+	return err
 }
 
 func (h *handling) bury(ctx context.Context, e run.Bury) error {
@@ -210,37 +207,6 @@ func (h *handling) bury(ctx context.Context, e run.Bury) error {
 		return fmt.Errorf("bury job %d: %w", e.Job.ID, err)
 	}
 	return nil
-}
-
-// inspect looks whether a runner that should have taken a job by now still lives.
-func (h *handling) inspect(ctx context.Context, r run.Runner) error {
-	id, err := h.Fleet.Find(ctx, r.Name)
-	if err != nil {
-		return fmt.Errorf("find sandbox: %w", err)
-	}
-	if id != "" {
-		h.at(time.Now().Add(inspectEvery))
-		return nil
-	}
-	_, err = h.decideRunner(ctx, r.Name, run.Gone{Reason: "its sandbox ended before it took a job"})
-	return err
-}
-
-// dismiss ends a spare runner that has no job. If it has one, GitHub's word of that is on its way.
-func (h *handling) dismiss(ctx context.Context, r run.Runner) error {
-	evidence, err := h.Fleet.Ask(ctx, r.SandboxID, true)
-	switch {
-	case err != nil || evidence == run.Starting:
-		h.at(time.Now().Add(dismissEvery))
-		if err != nil {
-			h.Log.LogAttrs(ctx, slog.LevelWarn, "spare runner not asked", append(runnerAttrs(r), slog.Any("err", err))...)
-		}
-		return nil
-	case evidence == run.HasJob:
-		return nil
-	}
-	_, err = h.decideRunner(ctx, r.Name, run.Gone{Reason: "no job needed it any more"})
-	return err
 }
 
 // at has the event come again at t, or earlier if something else asks for that.

@@ -28,7 +28,7 @@ func launcher(w *world, f *fuse) *launch.Launcher {
 			}
 			return nil
 		},
-		Rand: rand.New(rand.NewPCG(1, 1)),
+		Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)),
 	})
 }
 

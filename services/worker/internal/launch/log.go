@@ -3,7 +3,6 @@ package launch
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -18,7 +17,7 @@ func (h *handling) observe(ctx context.Context, before, after run.Run) {
 		attrs = append(attrs, slog.Int64("runner_job", after.RanOn.Job), slog.Int("runner_attempt", after.RanOn.Attempt))
 	}
 	if after.State == run.Running && !after.QueuedAt.IsZero() {
-		waited := time.Since(after.QueuedAt)
+		waited := h.Now().Sub(after.QueuedAt)
 		h.Observer.QueueToStart(after.Job.Pool, waited)
 		attrs = append(attrs, slog.Duration("queued_for", waited))
 	}

@@ -25,6 +25,8 @@ type Forge interface {
 	// Fleet.Create and nowhere else. Register returns run.ErrExists if there is a registration of that name; after any
 	// other error there may be one.
 	Register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error)
+	// Sight asks GitHub for a job.
+	Sight(ctx context.Context, j run.Job) (run.Sighting, error)
 	// Deregister removes the registration of the runner's name. Nil if there is none.
 	Deregister(ctx context.Context, r run.Runner) error
 }
@@ -39,6 +41,8 @@ type Fleet interface {
 	// Ask asks a sandbox whether its runner has a job. With release, a runner that has none is ended at once, and takes
 	// none any more.
 	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)
+	// Fate tells how a sandbox is or how it ended, with the end of its log if withLog is set.
+	Fate(ctx context.Context, id string, withLog bool) (run.Fate, error)
 	// Terminate ends a sandbox. Nil if it has ended.
 	Terminate(ctx context.Context, id string) error
 }

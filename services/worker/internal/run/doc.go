@@ -14,6 +14,11 @@
 //	S is counted for A     DecideRunner(S, Counted{A})     → Confirm{A, S}
 //	A still counts on S    Decide(run A, Claimed{S})       → nothing, or Requeue{A} if S is not launched, or Release{S}
 //
+// Of some jobs no webhook tells: in an organization, those of a repository that sends us none. Such a job is known by the
+// evidence from inside the sandbox, that the runner has a job while the one that counts on it waits:
+//
+//	R has a job, A waits   DecideRunner(R, Occupied{})     → Lose{A, R}
+//
 // A runner that nobody counts on any more is spare (Released). GitHub may still give it to a job that waits; after
 // SpareTime it is asked, from inside its sandbox, whether it has a job, and ends if it has none. GitHub's own word, that a
 // runner is not busy, is never acted on: it comes late.

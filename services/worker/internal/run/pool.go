@@ -31,8 +31,9 @@ func DefaultPool(name string) Pool {
 	}
 }
 
-// CheckAfter is how long after its launch a runner that took no job is looked at: its sandbox has ended itself by then.
-func (p Pool) CheckAfter() time.Duration { return p.IdleLimit + time.Minute }
+// StartLimit is how long after its launch a sandbox must have started its runner. One that hangs so long, in pulling its
+// image for example, would have ended itself for want of a job if it had started.
+func (p Pool) StartLimit() time.Duration { return p.IdleLimit + time.Minute }
 
 // RunnerRelease is a release of GitHub's runner for Linux on x64.
 type RunnerRelease struct {

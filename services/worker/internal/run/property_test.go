@@ -59,7 +59,7 @@ func drawEvent(t *rapid.T) run.Event {
 func drawRunnerEvent(t *rapid.T) run.RunnerEvent {
 	return rapid.OneOf(
 		rapid.Custom(func(t *rapid.T) run.RunnerEvent {
-			return run.Wanted{Name: runner(1, 1), Job: aJob.Draw(t, "job"), Scope: "octo/repo", CheckAfter: time.Minute}
+			return run.Wanted{Name: runner(1, 1), Job: aJob.Draw(t, "job"), Scope: "octo/repo"}
 		}),
 		rapid.Custom(func(t *rapid.T) run.RunnerEvent { return run.Registered{GitHubID: anID.Draw(t, "id")} }),
 		rapid.Custom(func(t *rapid.T) run.RunnerEvent { return run.Created{GitHubID: anID.Draw(t, "id"), SandboxID: "sb"} }),
@@ -71,6 +71,7 @@ func drawRunnerEvent(t *rapid.T) run.RunnerEvent {
 			return run.Counted{For: anID.Draw(t, "for"), From: anID.Draw(t, "from")}
 		}),
 		rapid.Custom(func(t *rapid.T) run.RunnerEvent { return run.Released{From: anID.Draw(t, "from")} }),
+		rapid.Just[run.RunnerEvent](run.Occupied{}),
 		rapid.Custom(func(t *rapid.T) run.RunnerEvent { return run.Gone{Reason: aReason.Draw(t, "reason")} }),
 	).Draw(t, "event")
 }
@@ -252,7 +253,7 @@ func TestTheDefaultPoolIsLookedAtAfterItsSandboxHasEndedItself(t *testing.T) {
 	if p.Name != "default" || p.Timeout < 6*time.Hour || p.Timeout > 24*time.Hour || p.Timeout%time.Second != 0 || p.CPULimit < p.CPU || p.MemoryLimitMiB < p.MemoryMiB {
 		t.Errorf("got %+v", p)
 	}
-	if p.CheckAfter() <= p.IdleLimit {
-		t.Errorf("looked at after %v, but it may wait for %v", p.CheckAfter(), p.IdleLimit)
+	if p.StartLimit() <= p.IdleLimit {
+		t.Errorf("looked at after %v, but it may wait for %v", p.StartLimit(), p.IdleLimit)
 	}
 }

@@ -15,17 +15,23 @@ const LaunchTimeout = time.Minute
 // job that waits within seconds; asking one to end in that moment would end the job. After it, nobody is paid for.
 const SpareTime = 15 * time.Second
 
+// LookAfter is how long after its launch a runner that has taken no job is looked at, and how often from then on. GitHub
+// gives a waiting job to a runner within seconds of its coming online, which takes some ten seconds.
+const LookAfter = time.Minute
+
+// OccupiedFor is how long a runner must have a job of which no webhook told before it is lost to the job that counts on
+// it. A webhook takes seconds, and GitHub's API lags no longer behind.
+const OccupiedFor = 30 * time.Second
+
 // RunnerEvent is what happened to a Runner.
 type RunnerEvent interface{ runnerEvent() }
 
 type (
-	// Wanted says that the job For wants the runner to live. CheckAfter is how long after its launch a runner that has
-	// taken no job is looked at.
+	// Wanted says that Job wants the runner to live.
 	Wanted struct {
-		Name       Name
-		Job        Job
-		Scope      string
-		CheckAfter time.Duration
+		Name  Name
+		Job   Job
+		Scope string
 	}
 	// Registered says that GitHub knows the runner, under the id GitHubID.
 	Registered struct{ GitHubID int64 }
@@ -49,6 +55,9 @@ type (
 		Name Name
 		From int64
 	}
+	// Occupied says that the runner has a job, by the evidence from inside its sandbox, while the job that counts on it
+	// waits at GitHub.
+	Occupied struct{}
 	// Gone says that the runner has ended, or is to end, for Reason.
 	Gone struct{ Reason string }
 )
@@ -60,6 +69,7 @@ func (GivenUp) runnerEvent()    {}
 func (Taken) runnerEvent()      {}
 func (Counted) runnerEvent()    {}
 func (Released) runnerEvent()   {}
+func (Occupied) runnerEvent()   {}
 func (Gone) runnerEvent()       {}
 
 // DecideRunner is what becomes of r when ev happens at now, and what is to be done then. It depends on nothing else.
@@ -85,6 +95,8 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 		return counted(r, ev)
 	case Released:
 		return released(r, ev, now)
+	case Occupied:
+		return occupied(r, now)
 	case Gone:
 		return gone(r, ev, now)
 	}
@@ -114,8 +126,8 @@ func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
 		r.Until = now.Add(LaunchTimeout)
 		return r, []Effect{confirm, Create{Runner: r}}
 	case Launched:
-		if check := r.LaunchedAt.Add(ev.CheckAfter); now.Before(check) {
-			return r, []Effect{confirm, Later{At: check}}
+		if look := r.LaunchedAt.Add(LookAfter); now.Before(look) {
+			return r, []Effect{confirm, Later{At: look}}
 		}
 		return r, []Effect{confirm, Inspect{Runner: r}}
 	case Busy:
@@ -212,6 +224,24 @@ func spare(r Runner, now time.Time) []Effect {
 	return []Effect{Dismiss{Runner: r}}
 }
 
+// occupied makes the runner lost to the job that counts on it: it has another one, of which we are not told. That may be
+// a job of a repository that sends no webhooks to us. It is asked twice, since what we know and what GitHub says come late.
+func occupied(r Runner, now time.Time) (Runner, []Effect) {
+	if r.alive() {
+		if r.OccupiedSince.IsZero() {
+			r.OccupiedSince = now
+		}
+		if sure := r.OccupiedSince.Add(OccupiedFor); now.Before(sure) {
+			return r, []Effect{Later{At: sure}}
+		}
+		r.State = Busy
+	}
+	if r.State != Busy || r.Took != 0 || r.For == 0 {
+		return r, nil
+	}
+	return r, []Effect{r.lostBy(r.For, r.For)}
+}
+
 // gone ends the runner, and tells the job that still counts on it. What is left of it is ended again each time, since the
 // last time may not have come to its end; the job comes first, since it waits.
 func gone(r Runner, ev Gone, now time.Time) (Runner, []Effect) {
@@ -231,6 +261,8 @@ func (r Runner) lostBy(job, from int64) Lose {
 	switch {
 	case r.Took != 0:
 		lose.Reason = fmt.Sprintf("it took job %d", r.Took)
+	case r.State == Busy:
+		lose.Reason = "it has a job of which no webhook told us"
 	case r.alive():
 		lose.Reason = "it is not counted for this job any more"
 	default:

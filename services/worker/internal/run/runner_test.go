@@ -41,11 +41,11 @@ func busyWith(job int64) func(*run.Runner) {
 func ended(r *run.Runner) { r.State, r.EndedAt, r.Reason = run.Ended, ago(time.Second), "over" }
 
 func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
-	wanted := run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo", CheckAfter: 6 * time.Minute}
+	wanted := run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo"}
 	lose := func(reason string) []run.Effect {
 		return []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason}}
 	}
-	old := func(r *run.Runner) { r.LaunchedAt = ago(6 * time.Minute) }
+	old := func(r *run.Runner) { r.LaunchedAt = ago(run.LookAfter) }
 	confirm := run.Confirm{Job: 1, Runner: runner(1, 1)}
 	checkDecideRunner(t, []decidedRunner{
 		{"one of which nothing is known is created", run.Runner{}, wanted, launching(), []run.Effect{confirm, run.Create{Runner: launching()}}},
@@ -55,7 +55,7 @@ func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
 			launching(func(r *run.Runner) { r.Reason = "slow" }),
 			[]run.Effect{confirm, run.Create{Runner: launching(func(r *run.Runner) { r.Reason = "slow" })}},
 		},
-		{"one that was launched is looked at in time", launched(), wanted, launched(), []run.Effect{confirm, run.Later{At: in(6*time.Minute - 30*time.Second)}}},
+		{"one that was launched is looked at in time", launched(), wanted, launched(), []run.Effect{confirm, run.Later{At: in(run.LookAfter - 30*time.Second)}}},
 		{"one that has waited long is looked at now", launched(old), wanted, launched(old), []run.Effect{confirm, run.Inspect{Runner: launched(old)}}},
 		{"one that is busy with the job is all right", launched(busyWith(1)), wanted, launched(busyWith(1)), nil},
 		{"one that is busy with another job is lost", launched(busyWith(2)), wanted, launched(busyWith(2)), lose("it took job 2")},
@@ -165,13 +165,13 @@ func TestARunnerIsCountedForOneJob(t *testing.T) {
 		{"asked again, it counts already", launched(for2), counted, launched(for2), confirm},
 		{
 			"a spare one that a job is led to counts for it", launched(free),
-			run.Wanted{Name: runner(1, 1), Job: job(2), CheckAfter: time.Minute},
+			run.Wanted{Name: runner(1, 1), Job: job(2)},
 			launched(for2),
 			append(confirm, run.Later{At: launched().LaunchedAt.Add(time.Minute)}),
 		},
 		{
 			"one that counts for another is lost to a job that is led to it", launched(),
-			run.Wanted{Name: runner(1, 1), Job: job(2), CheckAfter: time.Minute},
+			run.Wanted{Name: runner(1, 1), Job: job(2)},
 			launched(),
 			lose("it is not counted for this job any more"),
 		},

@@ -138,7 +138,7 @@ func runMachine() machine {
 // runnerMachine explores the states of a Runner.
 func runnerMachine() machine {
 	events := []run.RunnerEvent{
-		run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo", CheckAfter: time.Minute},
+		run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo"},
 		run.Registered{GitHubID: 77},
 		run.Created{GitHubID: 77, SandboxID: "sb-1"},
 		run.GivenUp{Reason: "boom"},
@@ -148,6 +148,7 @@ func runnerMachine() machine {
 		run.Counted{For: 1},
 		run.Released{Name: runner(1, 1), From: 1},
 		run.Released{Name: runner(1, 1), From: 2},
+		run.Occupied{},
 		run.Gone{Reason: "idle"},
 	}
 	apply := func(r run.Runner, ev run.RunnerEvent, at time.Time) run.Runner {

@@ -113,10 +113,12 @@ type Runner struct {
 	Scope string `json:"scope,omitempty"`
 	// For is the job that counts on it. Zero for a spare one. It stays when the runner takes another job.
 	For int64 `json:"for,omitempty"`
-	// Took is the job that it took.
+	// Took is the job that it took; zero also for one that has a job of which no webhook told.
 	Took int64 `json:"took,omitempty"`
 	// SpareSince is since when no job counts on it.
 	SpareSince time.Time `json:"spare_since,omitzero"`
+	// OccupiedSince is when it was first found to have a job of which no webhook told.
+	OccupiedSince time.Time `json:"occupied_since,omitzero"`
 	// Until is when another worker may take over a launch that has not ended.
 	Until time.Time `json:"until,omitzero"`
 	// GitHubID is GitHub's id of the registration.
@@ -144,6 +146,13 @@ const (
 	// Over is a sandbox that has ended.
 	Over Evidence = "over"
 )
+
+// Fate is how a sandbox is, or how it ended.
+type Fate struct {
+	Running bool
+	// How is in words for a person, without secrets, of at most 500 bytes.
+	How string
+}
 
 // alive reports whether the runner may still take a job.
 func (r Runner) alive() bool { return r.State == Launching || r.State == Launched }

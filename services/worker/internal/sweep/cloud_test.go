@@ -163,16 +163,11 @@ func (c *cloud) List(context.Context) (listed []sweep.Sandbox, err error) {
 	return listed, nil
 }
 
-func (c *cloud) Outcome(_ context.Context, id string) (sweep.Outcome, error) {
+func (c *cloud) Fate(_ context.Context, id string, _ bool) (run.Fate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sandboxes[id] != nil {
-		return sweep.Outcome{Running: true, Status: "running"}, nil
-	}
-	return sweep.Outcome{Status: "failure", ExitCode: 1}, nil
+	return run.Fate{Running: c.sandboxes[id] != nil, How: "crashed"}, nil
 }
-
-func (*cloud) Tail(context.Context, string, int) (string, error) { return "crashed", nil }
 
 func (c *cloud) Registrations(context.Context, run.Job, string) (found []sweep.Registration, err error) {
 	c.mu.Lock()
@@ -195,14 +190,14 @@ func (c *cloud) DeregisterID(_ context.Context, _ run.Job, _ string, id int64) e
 	return nil
 }
 
-func (c *cloud) Status(_ context.Context, j run.Job) (sweep.Status, error) {
+func (c *cloud) Sight(_ context.Context, j run.Job) (run.Sighting, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.jobs[j.ID]
 	if known == nil {
-		return sweep.Status{Gone: true}, nil
+		return run.Sighting{Gone: true}, nil
 	}
-	return sweep.Status{Status: known.status, Conclusion: known.conclusion, Runner: known.runner}, nil
+	return run.Sighting{Status: known.status, Conclusion: known.conclusion, Runner: known.runner}, nil
 }
 
 func (c *cloud) Queued(context.Context, sweep.Repo) (jobs []run.Job, err error) {

@@ -27,11 +27,12 @@ const (
 type Deliveries struct {
 	Hook   Hook
 	Cursor Cursor
+	Now    func() time.Time
 }
 
 // RunOnce looks once.
 func (d *Deliveries) RunOnce(ctx context.Context) (Report, error) {
-	began := time.Now()
+	began := d.Now()
 	cursor, err := d.Cursor.Cursor(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("cursor of deliveries: %w", err)

@@ -11,7 +11,9 @@ import (
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
-func deliveries(w *world) *sweep.Deliveries { return &sweep.Deliveries{Hook: w, Cursor: w} }
+func deliveries(w *world) *sweep.Deliveries {
+	return &sweep.Deliveries{Hook: w, Cursor: w, Now: time.Now}
+}
 
 func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
 	attempt := func(guid string, age time.Duration, ok bool) sweep.Delivery {

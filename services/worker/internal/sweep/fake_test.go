@@ -33,7 +33,7 @@ type world struct {
 	sandboxes []sweep.Sandbox
 	// unlisted are the sandboxes that run although they are not listed.
 	unlisted []sweep.Sandbox
-	outcomes map[string]sweep.Outcome
+	fates    map[string]run.Fate
 	tails    map[string]string
 	evidence map[string]run.Evidence
 	runs     []sweep.Record[run.Run]
@@ -41,7 +41,7 @@ type world struct {
 	told     []told
 
 	registrations map[string][]sweep.Registration
-	statuses      map[int64]sweep.Status
+	statuses      map[int64]run.Sighting
 	queued        map[string][]run.Job
 	deliveries    []sweep.Delivery
 	cursor        time.Time
@@ -76,22 +76,20 @@ func (w *world) Find(_ context.Context, name run.Name) (string, error) {
 	return "", nil
 }
 
-func (w *world) Outcome(_ context.Context, id string) (sweep.Outcome, error) {
+func (w *world) Fate(_ context.Context, id string, withLog bool) (run.Fate, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.call("outcome"); err != nil {
-		return sweep.Outcome{}, err
+	if err := w.call("fate"); err != nil {
+		return run.Fate{}, err
 	}
-	if o, ok := w.outcomes[id]; ok {
-		return o, nil
+	fate, ok := w.fates[id]
+	if !ok {
+		return run.Fate{How: "its sandbox ended: terminated"}, nil
 	}
-	return sweep.Outcome{Status: "terminated"}, nil
-}
-
-func (w *world) Tail(_ context.Context, id string, _ int) (string, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.tails[id], w.call("tail")
+	if withLog {
+		fate.How += "; its log ends: " + w.tails[id]
+	}
+	return fate, nil
 }
 
 func (w *world) Ask(_ context.Context, id string, release bool) (run.Evidence, error) {
@@ -192,10 +190,10 @@ func (w *world) DeregisterID(_ context.Context, _ run.Job, scope string, id int6
 	return nil
 }
 
-func (w *world) Status(_ context.Context, j run.Job) (sweep.Status, error) {
+func (w *world) Sight(_ context.Context, j run.Job) (run.Sighting, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.statuses[j.ID], w.call("status")
+	return w.statuses[j.ID], w.call("sight")
 }
 
 func (w *world) Queued(_ context.Context, in sweep.Repo) ([]run.Job, error) {

@@ -3,20 +3,13 @@ package sweep
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"modal-github-runner/services/worker/internal/run"
 )
 
-const (
-	// tidyTime is how long after its job's end a runner may still be there: the message that ends it comes after run.Grace.
-	tidyTime = run.Grace + time.Minute
-	// tailLines is how much of a sandbox's log is asked for: a stack trace's last lines say what went wrong.
-	tailLines = 10
-	// maxReason bounds why a runner ended, in bytes. It is kept in the ledger and shown to people.
-	maxReason = 500
-)
+// tidyTime is how long after its job's end a runner may still be there: the message that ends it comes after run.Grace.
+const tidyTime = run.Grace + time.Minute
 
 // Orphans finds sandboxes without a living runner, and runners without a sandbox or without a use.
 type Orphans struct {
@@ -24,6 +17,7 @@ type Orphans struct {
 	Reaper  Reaper
 	Ledger  Ledger
 	Handler Handler
+	Now     func() time.Time
 	// Deployment is the id of these workers. What has another one's is never touched.
 	Deployment func(context.Context) (string, error)
 }
@@ -64,7 +58,7 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 // look reads Modal first: an intent is on record before its sandbox exists, so a sandbox that was listed has a record by the
 // time the ledger is read.
 func (o *Orphans) look(ctx context.Context) (survey, []Record[run.Runner], error) {
-	s := survey{began: time.Now(), sandboxes: map[run.Name]Sandbox{}, runs: map[int64]Record[run.Run]{}}
+	s := survey{began: o.Now(), sandboxes: map[run.Name]Sandbox{}, runs: map[int64]Record[run.Run]{}}
 	var err error
 	if s.deployment, err = o.Deployment(ctx); err != nil {
 		return survey{}, nil, fmt.Errorf("deployment: %w", err)
@@ -198,34 +192,12 @@ func (o *Orphans) ask(ctx context.Context, r run.Runner) (lives bool, end string
 		return id != "", "", nil
 	}
 	// By its id it is found wherever it is, so that a changed MODAL_APP ends no runner.
-	outcome, err := o.Fleet.Outcome(ctx, r.SandboxID)
+	// The log of one that had a job is its workflow's, and stays where it is.
+	fate, err := o.Fleet.Fate(ctx, r.SandboxID, r.Took == 0 && r.State != run.Busy)
 	if err != nil {
-		return false, "", fmt.Errorf("outcome of sandbox %s: %w", r.SandboxID, err)
+		return false, "", fmt.Errorf("fate of sandbox %s: %w", r.SandboxID, err)
 	}
-	if outcome.Running {
-		return true, "", nil
-	}
-	return false, o.epitaph(ctx, r, outcome), nil
-}
-
-// epitaph says how the sandbox ended. The log of one that had a job is its workflow's, and stays where it is.
-func (o *Orphans) epitaph(ctx context.Context, r run.Runner, outcome Outcome) string {
-	words := "its sandbox ended: " + outcome.Status
-	if outcome.ExitCode != 0 {
-		words += fmt.Sprintf(", exit code %d", outcome.ExitCode)
-	}
-	if outcome.Exception != "" {
-		words += ", " + shortened(outcome.Exception, maxReason/2)
-	}
-	if r.Took != 0 {
-		return words
-	}
-	const intro = "; its log ends: "
-	tail, err := o.Fleet.Tail(ctx, r.SandboxID, tailLines)
-	if room := maxReason - len(words) - len(intro); err == nil && tail != "" && room > 0 { // One that never began has no log.
-		words += intro + lastOf(tail, room)
-	}
-	return words
+	return fate.Running, fate.How, nil
 }
 
 // reap ends a sandbox without a record, unless it says that it has a job: a ledger that was lost must not end jobs.
@@ -242,9 +214,3 @@ func (o *Orphans) reap(ctx context.Context, s Sandbox) (Kind, error) {
 	}
 	return Unrecorded, nil
 }
-
-// shortened is the beginning of text, at most n bytes of it, without half a character.
-func shortened(text string, n int) string { return strings.ToValidUTF8(text[:min(n, len(text))], "") }
-
-// lastOf is the end of text, at most n bytes of it, without half a character.
-func lastOf(text string, n int) string { return strings.ToValidUTF8(text[max(0, len(text)-n):], "") }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +16,7 @@ import (
 
 func orphans(w *world) *sweep.Orphans {
 	return &sweep.Orphans{
-		Fleet: w, Reaper: w, Ledger: w, Handler: w,
+		Fleet: w, Reaper: w, Ledger: w, Handler: w, Now: time.Now,
 		Deployment: func(context.Context) (string, error) { return ours, w.fail["deployment"] },
 	}
 }
@@ -265,7 +264,7 @@ func TestOrphansActOnCompleteListsOnly(t *testing.T) {
 }
 
 func TestACheckThatFailsChangesNothing(t *testing.T) {
-	for _, broken := range []string{"find", "outcome"} {
+	for _, broken := range []string{"find", "fate"} {
 		t.Run(broken, func(t *testing.T) {
 			w := &world{
 				fail:    map[string]error{broken: errAway},
@@ -290,8 +289,8 @@ func TestTheListOfSandboxesIsOlderThanTheLedger(t *testing.T) {
 
 func TestARunnerWithoutASandboxLivesIfItsIDSaysSo(t *testing.T) {
 	w := &world{
-		runners:  []sweep.Record[run.Runner]{record(run.Runner{Name: name(1), State: run.Launched, For: 1, SandboxID: "sb-1"}, time.Hour)},
-		outcomes: map[string]sweep.Outcome{"sb-1": {Running: true, Status: "running"}},
+		runners: []sweep.Record[run.Runner]{record(run.Runner{Name: name(1), State: run.Launched, For: 1, SandboxID: "sb-1"}, time.Hour)},
+		fates:   map[string]run.Fate{"sb-1": {Running: true, How: "its sandbox runs"}},
 	}
 	if report, err := orphans(w).RunOnce(t.Context()); err != nil || len(w.told) != 0 || report.Found != nil {
 		t.Errorf("got %v, %v, %v", w.told, report, err)
@@ -299,21 +298,15 @@ func TestARunnerWithoutASandboxLivesIfItsIDSaysSo(t *testing.T) {
 }
 
 func TestTheEndOfASandboxIsTold(t *testing.T) {
-	long := strings.Repeat("é", 400)
 	tests := []struct {
-		name    string
-		took    int64
-		id      string
-		outcome sweep.Outcome
-		tail    string
-		tailErr error
-		want    string
+		name string
+		took int64
+		id   string
+		want string
 	}{
-		{"its status and its log", 0, "sb-1", sweep.Outcome{Status: "failure", ExitCode: 75}, "no job came", nil, "its sandbox ended: failure, exit code 75; its log ends: no job came"},
-		{"what Modal says", 0, "sb-1", sweep.Outcome{Status: "init_failure", Exception: "no such image"}, "", nil, "its sandbox ended: init_failure, no such image"},
-		{"without the log if there is none", 0, "sb-1", sweep.Outcome{Status: "init_failure"}, "half a log", errAway, "its sandbox ended: init_failure"},
-		{"without the log if it had a job", 4, "sb-1", sweep.Outcome{Status: "evicted"}, "the workflow's own", nil, "its sandbox ended: evicted"},
-		{"without an outcome if there was no sandbox", 0, "", sweep.Outcome{}, "", nil, "its sandbox is not there any more"},
+		{"how it ended and its log", 0, "sb-1", "its sandbox ended: evicted; its log ends: boom"},
+		{"without the log if it had a job, whose log that is", 4, "sb-1", "its sandbox ended: evicted"},
+		{"nothing but that it is gone if there was none", 0, "", "its sandbox is not there any more"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -322,8 +315,8 @@ func TestTheEndOfASandboxIsTold(t *testing.T) {
 				r.State = run.Busy
 			}
 			w := &world{
-				runners:  []sweep.Record[run.Runner]{record(r, time.Hour)},
-				outcomes: map[string]sweep.Outcome{"sb-1": tt.outcome}, tails: map[string]string{"sb-1": tt.tail}, fail: map[string]error{"tail": tt.tailErr},
+				runners: []sweep.Record[run.Runner]{record(r, time.Hour)},
+				fates:   map[string]run.Fate{"sb-1": {How: "its sandbox ended: evicted"}}, tails: map[string]string{"sb-1": "boom"},
 			}
 			if _, err := orphans(w).RunOnce(t.Context()); err != nil {
 				t.Fatal(err)
@@ -333,19 +326,6 @@ func TestTheEndOfASandboxIsTold(t *testing.T) {
 			}
 		})
 	}
-	t.Run("in 500 bytes, cut between characters", func(t *testing.T) {
-		w := &world{
-			runners:  []sweep.Record[run.Runner]{record(run.Runner{Name: name(1), State: run.Launched, For: 1, SandboxID: "sb-1"}, time.Hour)},
-			outcomes: map[string]sweep.Outcome{"sb-1": {Status: "failure", Exception: long}}, tails: map[string]string{"sb-1": long + "the end"},
-		}
-		if _, err := orphans(w).RunOnce(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		reason := w.told[0].Event.(run.Gone).Reason
-		if len(reason) > 500 || len(reason) < 490 || strings.ToValidUTF8(reason, "?") != reason || !strings.HasSuffix(reason, "ééthe end") {
-			t.Errorf("got %d bytes: %s", len(reason), reason)
-		}
-	})
 }
 
 func TestOneFailureDoesNotEndARunButManyDo(t *testing.T) {

@@ -48,23 +48,14 @@ type Sandbox struct {
 	Deployment string
 }
 
-// Outcome is how a sandbox ended, in Modal's words. ExitCode is the command's, if Status is failure.
-type Outcome struct {
-	Running           bool
-	Status, Exception string
-	ExitCode          int
-}
-
 // Fleet knows the sandboxes at Modal.
 type Fleet interface {
 	// List lists all running sandboxes of our kind. The list is complete, or there is an error.
 	List(ctx context.Context) ([]Sandbox, error)
 	// Find returns the id of the running sandbox of that name, or "" if none runs.
 	Find(ctx context.Context, name run.Name) (id string, err error)
-	// Outcome tells how the sandbox is or how it ended.
-	Outcome(ctx context.Context, id string) (Outcome, error)
-	// Tail returns the last lines of its log, without secrets.
-	Tail(ctx context.Context, id string, lines int) (string, error)
+	// Fate tells how the sandbox is or how it ended, with the end of its log if withLog is set.
+	Fate(ctx context.Context, id string, withLog bool) (run.Fate, error)
 }
 
 // Reaper ends a sandbox of which there is no record.
@@ -90,25 +81,10 @@ type Registrar interface {
 	DeregisterID(ctx context.Context, j run.Job, scope string, id int64) error
 }
 
-// The statuses of a job at GitHub that matter here. The set is GitHub's and open.
-const (
-	statusQueued     = "queued"
-	statusWaiting    = "waiting"
-	statusInProgress = "in_progress"
-	statusCompleted  = "completed"
-)
-
-// Status is what GitHub says of a job. Gone says that it does not show us the job; then nothing else is set.
-type Status struct {
-	Gone               bool
-	Status, Conclusion string
-	// Runner has or had the job; zero if it is not ours.
-	Runner run.Name
-}
-
 // Jobs knows the jobs at GitHub.
 type Jobs interface {
-	Status(ctx context.Context, j run.Job) (Status, error)
+	// Sight asks for one job.
+	Sight(ctx context.Context, j run.Job) (run.Sighting, error)
 	// Queued lists the jobs of a repository that want a runner, whatever their labels. It is complete, or there is an error.
 	Queued(ctx context.Context, in Repo) ([]run.Job, error)
 }

@@ -18,6 +18,7 @@ type Registrations struct {
 	Registrar Registrar
 	Ledger    Ledger
 	Reader    Reader
+	Now       func() time.Time
 
 	turn turn
 }
@@ -51,7 +52,7 @@ func (g *Registrations) RunOnce(ctx context.Context) (Report, error) {
 
 // lookAt reads GitHub first: the intent to register a runner is on record before its registration exists.
 func (g *Registrations) lookAt(ctx context.Context, s scope, t *tally) (stop bool) {
-	began := time.Now()
+	began := g.Now()
 	registrations, err := g.Registrar.Registrations(ctx, s.job, s.name)
 	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // It was deleted, or is not ours to see any more.
 		return t.found(Unreadable, nil)

@@ -14,7 +14,7 @@ import (
 )
 
 func registrations(w *world) *sweep.Registrations {
-	return &sweep.Registrations{Registrar: w, Ledger: w, Reader: w}
+	return &sweep.Registrations{Registrar: w, Ledger: w, Reader: w, Now: time.Now}
 }
 
 const place = "octo/repo"

@@ -28,6 +28,7 @@ type Stuck struct {
 	Jobs   Jobs
 	Ledger Ledger
 	Queue  Queue
+	Now    func() time.Time
 
 	// checked is when GitHub was last asked about a job that is still where it was.
 	checked map[int64]time.Time
@@ -35,7 +36,7 @@ type Stuck struct {
 
 // RunOnce looks once.
 func (s *Stuck) RunOnce(ctx context.Context) (Report, error) {
-	began := time.Now()
+	began := s.Now()
 	runners, err := s.Ledger.Runners(ctx)
 	if err != nil {
 		return Report{}, err
@@ -112,34 +113,39 @@ func (s *Stuck) due(runs []Record[run.Run], began time.Time) []Record[run.Run] {
 // check asks GitHub about one job, and reports what it says if the ledger says otherwise.
 func (s *Stuck) check(ctx context.Context, record Record[run.Run], began time.Time) (Kind, error) {
 	r := record.Value
-	status, err := s.Jobs.Status(ctx, r.Job)
+	seen, err := s.Jobs.Sight(ctx, r.Job)
 	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // GitHub does not say: the job is as it was.
 		err = nil
 	}
 	if err != nil {
 		return "", err
 	}
-	report := func(kind Kind, ev run.Event) (Kind, error) {
+	switch ev := r.Unheard(seen, began); {
+	case ev != nil:
 		if err := s.Queue.Report(ctx, ev, record.Revision); err != nil {
 			return "", fmt.Errorf("report job %d: %w", r.Job.ID, err)
 		}
-		return kind, nil
-	}
-	switch {
-	case status.Gone:
-		return report(Deleted, run.Finished{Job: r.Job, Conclusion: "gone"})
-	case status.Status == statusCompleted:
-		return report(Over, run.Finished{Job: r.Job, Runner: status.Runner, Conclusion: status.Conclusion})
-	case status.Status == statusInProgress && r.State != run.Running:
-		return report(Begun, run.Started{Job: r.Job, Runner: status.Runner, At: began})
-	case status.Status == statusQueued && r.State == run.OnHold:
-		return report(Restarted, run.Queued{Job: r.Job, At: began})
-	case status.Status == statusWaiting && r.State == run.Waiting:
-		return report(Holding, run.Held{Job: r.Job, At: began})
+		return kindOf(ev, seen), nil
 	case r.State == run.Waiting: // Its launch may have been forgotten.
 		return Restarted, s.requeue(ctx, record, r.LastQueuedAt)
 	}
 	return "", nil
+}
+
+// kindOf is what was found when the event had not been heard of.
+func kindOf(ev run.Event, seen run.Sighting) Kind {
+	switch ev.(type) {
+	case run.Started:
+		return Begun
+	case run.Held:
+		return Holding
+	case run.Queued:
+		return Restarted
+	}
+	if seen.Gone {
+		return Deleted
+	}
+	return Over
 }
 
 // requeue has the job looked at again, which was queued at at.

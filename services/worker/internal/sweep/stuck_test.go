@@ -13,7 +13,7 @@ import (
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
-func stuck(w *world) *sweep.Stuck { return &sweep.Stuck{Jobs: w, Ledger: w, Queue: w} }
+func stuck(w *world) *sweep.Stuck { return &sweep.Stuck{Jobs: w, Ledger: w, Queue: w, Now: time.Now} }
 
 // living is the runner of job 1, as the record says.
 func living() []sweep.Record[run.Runner] {
@@ -28,8 +28,8 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 	held := run.Run{Job: job(1), State: run.OnHold, HeldAt: queuedAt}
 	runs := run.Run{Job: job(1), State: run.Running, RanOn: name(1)}
 	again := run.Queued{Job: job(1), At: queuedAt}
-	says := func(status string) sweep.Status { return sweep.Status{Status: status} }
-	over := sweep.Status{Status: "completed", Conclusion: "cancelled", Runner: name(4)}
+	says := func(status string) run.Sighting { return run.Sighting{Status: status} }
+	over := run.Sighting{Status: "completed", Conclusion: "cancelled", Runner: name(4)}
 	finished := run.Finished{Job: job(1), Conclusion: "cancelled", Runner: name(4)}
 	permanent := &run.PermanentError{Err: errAway, Advice: "look"}
 
@@ -37,7 +37,7 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 		name   string
 		run    run.Run
 		age    time.Duration
-		status sweep.Status
+		status run.Sighting
 		err    error
 		kind   sweep.Kind
 		want   run.Event
@@ -46,12 +46,12 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 		{name: "one that changed lately is not asked about", run: waits, age: wait - 1, status: over},
 		{name: "one that is completed has ended", run: waits, age: wait, status: over, kind: sweep.Over, want: finished},
 		{
-			name: "one that runs has begun", run: waits, age: wait, status: sweep.Status{Status: "in_progress", Runner: name(3)},
+			name: "one that runs has begun", run: waits, age: wait, status: run.Sighting{Status: "in_progress", Runner: name(3)},
 			kind: sweep.Begun, want: run.Started{Job: job(1), Runner: name(3), At: now},
 		},
 		{name: "one that waits for an approval is held", run: waits, age: wait, status: says("waiting"), kind: sweep.Holding, want: run.Held{Job: job(1), At: now}},
 		{
-			name: "one that GitHub does not know has ended", run: waits, age: wait, status: sweep.Status{Gone: true},
+			name: "one that GitHub does not know has ended", run: waits, age: wait, status: run.Sighting{Gone: true},
 			kind: sweep.Deleted, want: run.Finished{Job: job(1), Conclusion: "gone"},
 		},
 		{name: "one in a state of GitHub's that is new is still wanted", run: waits, age: wait, status: says("pondering"), kind: sweep.Restarted, want: again},
@@ -73,7 +73,7 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &world{
 					runs: []sweep.Record[run.Run]{record(tt.run, tt.age)}, runners: living(),
-					statuses: map[int64]sweep.Status{1: tt.status}, fail: map[string]error{"status": tt.err},
+					statuses: map[int64]run.Sighting{1: tt.status}, fail: map[string]error{"sight": tt.err},
 				}
 				report, err := stuck(w).RunOnce(t.Context())
 				if fails := errors.Is(tt.err, errAway) && !errors.Is(tt.err, permanent); (err != nil) != fails {
@@ -124,8 +124,8 @@ func TestAJobWhoseRunnerWillNotComeIsLookedAtAgain(t *testing.T) {
 					runners: []sweep.Record[run.Runner]{record(tt.runner, tt.runnerAge)},
 				}
 				report, err := stuck(w).RunOnce(t.Context())
-				if err != nil || w.count("status") != 0 {
-					t.Fatalf("%v; %d questions to GitHub", err, w.count("status"))
+				if err != nil || w.count("sight") != 0 {
+					t.Fatalf("%v; %d questions to GitHub", err, w.count("sight"))
 				}
 				var want []told
 				if tt.restarting {
@@ -142,19 +142,19 @@ func TestAJobWhoseRunnerWillNotComeIsLookedAtAgain(t *testing.T) {
 func TestGitHubIsAskedAboutFiftyJobsARunAndEachInItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const jobs = 120
-		w := &world{statuses: map[int64]sweep.Status{}}
+		w := &world{statuses: map[int64]run.Sighting{}}
 		for j := range int64(jobs) {
 			w.runs = append(w.runs, record(run.Run{Job: job(j + 1), State: run.Running}, time.Hour+time.Duration(j)*time.Second))
-			w.statuses[j+1] = sweep.Status{Status: "in_progress"}
+			w.statuses[j+1] = run.Sighting{Status: "in_progress"}
 		}
-		w.statuses[jobs] = sweep.Status{Status: "completed"} // The oldest.
+		w.statuses[jobs] = run.Sighting{Status: "completed"} // The oldest.
 		s := stuck(w)
 		asked := func() int {
-			before := w.count("status")
+			before := w.count("sight")
 			if _, err := s.RunOnce(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			return w.count("status") - before
+			return w.count("sight") - before
 		}
 		first := asked()
 		if len(w.told) != 1 {
@@ -178,7 +178,7 @@ func TestGitHubIsAskedAboutFiftyJobsARunAndEachInItsTurn(t *testing.T) {
 func TestNothingIsStuckInAnIncompleteLedger(t *testing.T) {
 	for _, broken := range []string{"runs", "runners"} {
 		w := &world{
-			fail: map[string]error{broken: errAway}, statuses: map[int64]sweep.Status{1: {Gone: true}},
+			fail: map[string]error{broken: errAway}, statuses: map[int64]run.Sighting{1: {Gone: true}},
 			runs: []sweep.Record[run.Run]{record(waitingOn(1, name(1)), time.Hour), record(waitingOn(2, name(2)), time.Hour)},
 		}
 		if report, err := stuck(w).RunOnce(t.Context()); !errors.Is(err, errAway) || len(w.told) != 0 || report.Found != nil {
@@ -189,19 +189,19 @@ func TestNothingIsStuckInAnIncompleteLedger(t *testing.T) {
 
 func TestALimitOfGitHubsEndsTheRun(t *testing.T) {
 	w := &world{
-		fail:    map[string]error{"status": fmt.Errorf("github: %w", &run.LimitedError{Until: time.Now(), Err: errAway})},
+		fail:    map[string]error{"sight": fmt.Errorf("github: %w", &run.LimitedError{Until: time.Now(), Err: errAway})},
 		runners: append(living(), record(run.Runner{Name: name(2), State: run.Launched, For: 2}, time.Hour)),
 		runs:    []sweep.Record[run.Run]{record(waitingOn(1, name(1)), time.Hour), record(waitingOn(2, name(2)), time.Hour)},
 	}
-	if _, err := stuck(w).RunOnce(t.Context()); !errors.Is(err, errAway) || w.count("status") != 1 || len(w.told) != 0 {
-		t.Errorf("%d questions, %v, %v", w.count("status"), w.told, err)
+	if _, err := stuck(w).RunOnce(t.Context()); !errors.Is(err, errAway) || w.count("sight") != 1 || len(w.told) != 0 {
+		t.Errorf("%d questions, %v, %v", w.count("sight"), w.told, err)
 	}
 }
 
 func TestAReportThatFailsIsNoFinding(t *testing.T) {
 	for name, runners := range map[string][]sweep.Record[run.Runner]{"after a question": living(), "without one": nil} {
 		w := &world{
-			fail: map[string]error{"report": errAway}, statuses: map[int64]sweep.Status{1: {Gone: true}}, runners: runners,
+			fail: map[string]error{"report": errAway}, statuses: map[int64]run.Sighting{1: {Gone: true}}, runners: runners,
 			runs: []sweep.Record[run.Run]{record(waitingOn(1, run.Name{Job: 1, Attempt: 1}), time.Hour)},
 		}
 		if report, err := stuck(w).RunOnce(t.Context()); !errors.Is(err, errAway) || report.Found != nil {

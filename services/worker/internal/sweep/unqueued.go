@@ -23,6 +23,7 @@ type Unqueued struct {
 	Ledger Ledger
 	Reader Reader
 	Queue  Queue
+	Now    func() time.Time
 	// Named are repositories to ask about although no job of theirs was ever seen.
 	Named []Repo
 	// Pool is the pool that a job's labels ask for; empty for a job that is not ours.
@@ -35,7 +36,7 @@ type Unqueued struct {
 
 // RunOnce looks once at the repositories whose turn it is.
 func (u *Unqueued) RunOnce(ctx context.Context) (Report, error) {
-	began := time.Now()
+	began := u.Now()
 	runs, err := u.Ledger.Runs(ctx)
 	if err != nil {
 		return Report{}, err

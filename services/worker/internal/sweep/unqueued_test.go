@@ -16,7 +16,7 @@ import (
 
 func unqueued(w *world, named ...sweep.Repo) *sweep.Unqueued {
 	return &sweep.Unqueued{
-		Jobs: w, Ledger: w, Reader: w, Queue: w, Named: named,
+		Jobs: w, Ledger: w, Reader: w, Queue: w, Now: time.Now, Named: named,
 		Pool: func(labels []string) string {
 			if slices.Contains(labels, "modal") {
 				return "default"

@@ -107,12 +107,12 @@ func (s *site) run(t *testing.T, d time.Duration) {
 func (s *site) loops() []sweep.Loop {
 	b := books{s.ledger}
 	orphans := &sweep.Orphans{
-		Fleet: s.cloud, Reaper: s.cloud, Ledger: b, Handler: s.launcher, Deployment: func(context.Context) (string, error) { return ours, nil },
+		Fleet: s.cloud, Reaper: s.cloud, Ledger: b, Handler: s.launcher, Now: time.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
 	}
-	registrations := &sweep.Registrations{Registrar: s.cloud, Ledger: b, Reader: s.ledger}
-	stuck := &sweep.Stuck{Jobs: s.cloud, Ledger: b, Queue: s.cloud}
+	registrations := &sweep.Registrations{Registrar: s.cloud, Ledger: b, Reader: s.ledger, Now: time.Now}
+	stuck := &sweep.Stuck{Jobs: s.cloud, Ledger: b, Queue: s.cloud, Now: time.Now}
 	unqueued := &sweep.Unqueued{
-		Jobs: s.cloud, Ledger: b, Reader: s.ledger, Queue: s.cloud, Named: []sweep.Repo{{Owner: "octo", Name: "repo"}},
+		Jobs: s.cloud, Ledger: b, Reader: s.ledger, Queue: s.cloud, Now: time.Now, Named: []sweep.Repo{{Owner: "octo", Name: "repo"}},
 		Pool: func([]string) string { return wire.DefaultPool }, Admit: func(run.Job) error { return nil },
 	}
 	return []sweep.Loop{
@@ -133,7 +133,7 @@ func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
 		s := &site{cloud: c, ledger: records, observer: &observer{}}
 		s.launcher = launch.New(launch.Options{
 			Ledger: records, Forge: c, Fleet: c, Queue: c, Observer: c, Pools: []run.Pool{run.DefaultPool(wire.DefaultPool)},
-			Admit: func(run.Job) error { return nil }, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
+			Admit: func(run.Job) error { return nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
 		})
 		for j := range int64(jobs) {
 			c.jobs[j+1] = &ghJob{status: "queued"}

@@ -1,0 +1,68 @@
+package launch_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// A job waits on a runner that was launched for it. What the sandbox and GitHub say, a minute later and again, decides
+// whether it goes on waiting for it.
+func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
+	first, second := run.Name{Job: 1, Attempt: 1}, run.Name{Job: 1, Attempt: 2}
+	ends := func(w *world) { w.sandboxes[0].running = false }
+	tests := []struct {
+		name   string
+		change func(*world)
+		after  time.Duration
+		state  run.State
+		runner run.Name
+		ranOn  run.Name
+		reason string
+	}{
+		{name: "one that is idle is waited for", change: func(*world) {}, after: 10 * time.Minute, state: run.Waiting, runner: first},
+		{name: "one that can't be asked is waited for", change: func(w *world) { w.askErr = errors.New("away") }, after: 10 * time.Minute, state: run.Waiting, runner: first},
+		{name: "one whose sandbox has ended is replaced within a minute", change: ends, after: 62 * time.Second, state: run.Waiting, runner: second},
+		{name: "one that has not started is waited for until the pool's limit", change: func(w *world) { w.evidence = run.Starting }, after: 5 * time.Minute, state: run.Waiting, runner: first},
+		{name: "then it is replaced", change: func(w *world) { w.evidence = run.Starting }, after: 7 * time.Minute, state: run.Waiting, runner: second},
+		{
+			name: "one that has the job runs it, though no webhook told", state: run.Running, runner: first, ranOn: first, after: 62 * time.Second,
+			change: func(w *world) {
+				w.evidence, w.sightings = run.HasJob, map[int64]run.Sighting{1: {Status: "in_progress", Runner: first}}
+			},
+		},
+		{
+			name: "one that has another job, while its own waits at GitHub, is waited for a little", state: run.Waiting, runner: first, after: 80 * time.Second,
+			change: func(w *world) { w.evidence = run.HasJob },
+		},
+		{
+			name: "then its own job gets another runner", state: run.Waiting, runner: second, after: 95 * time.Second,
+			change: func(w *world) { w.evidence = run.HasJob },
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.queue = []message{{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()}}
+				w.settle(t, time.Second)
+				tt.change(w)
+				w.settle(t, tt.after)
+				got := w.runs[1].record
+				if got.State != tt.state || got.Runner != tt.runner || got.RanOn != tt.ranOn {
+					t.Errorf("got %+v", got)
+				}
+				if tt.runner == first {
+					return
+				}
+				lost := w.runners[first].record
+				if busy := w.evidence == run.HasJob; busy != (lost.State == run.Busy) || busy && !w.sandboxes[0].running {
+					t.Errorf("the runner that was lost: %+v", lost)
+				}
+			})
+		})
+	}
+}

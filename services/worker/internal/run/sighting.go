@@ -1,0 +1,41 @@
+package run
+
+import "time"
+
+// The statuses of a job at GitHub that matter here. The set is GitHub's and open.
+const (
+	statusQueued     = "queued"
+	statusWaiting    = "waiting"
+	statusInProgress = "in_progress"
+	statusCompleted  = "completed"
+)
+
+// Sighting is what GitHub says of a job when it is asked. Gone says that it does not show us the job: it was deleted, or
+// its repository is not ours to see any more. Then nothing else is set.
+type Sighting struct {
+	Gone bool
+	// Status is GitHub's word.
+	Status, Conclusion string
+	// Runner has or had the job; zero if it is not ours.
+	Runner Name
+}
+
+// Unheard is the event by which GitHub would have told us what was seen at now; nil if that is what r says, too.
+func (r Run) Unheard(seen Sighting, now time.Time) Event {
+	switch {
+	case r.State.Terminal():
+		return nil
+	case seen.Gone:
+		return Finished{Job: r.Job, Conclusion: "gone"}
+	case seen.Status == statusCompleted:
+		return Finished{Job: r.Job, Runner: seen.Runner, Conclusion: seen.Conclusion}
+	case seen.Status == statusInProgress && r.State != Running:
+		return Started{Job: r.Job, Runner: seen.Runner, At: now}
+	case seen.Status == statusQueued && r.State == OnHold:
+		return Queued{Job: r.Job, At: now}
+	case seen.Status == statusWaiting && r.State == Waiting:
+		return Held{Job: r.Job, At: now}
+	default:
+		return nil
+	}
+}
