@@ -25,7 +25,7 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 # machine of their platform, and a machine without a C compiler builds the same ones.
 GO         := CGO_ENABLED=0 go
 GO_RELEASE := CGO_ENABLED=0 GOWORK=off go
-LDFLAGS    := -X modal-github-runner/services/internal/obs.version=$(VERSION)
+LDFLAGS    := $(addprefix -X modal-github-runner/services/internal/obs.,version=$(VERSION) revision=$(shell git rev-parse HEAD 2>/dev/null))
 
 DEMO_JOBS ?= 25
 # Runs of each fuzz target. A count and not a time: a time limit that runs out on a busy machine fails
@@ -33,7 +33,13 @@ DEMO_JOBS ?= 25
 FUZZ_RUNS ?= 20000
 FUZZ      ?= .
 BENCH     ?= .
+CHAOS_TIME ?= 10m
+CHAOS_SEED ?= 1
 TEST_FLAGS ?=
+
+# Where tests record which faults they made happen. `make test` begins anew, longer suites add to it.
+export FAULTS_DIR := $(TOOLS)/faults
+FAULT_TABLE := $(GO) test -trimpath -count=1 -run '^TestTheTableOfFaultsSays' ./services/simulator/e2e -faults $(FAULTS_DIR)
 
 ##@ Use
 
@@ -46,6 +52,15 @@ help: ## List the targets
 .PHONY: demo
 demo: build ## Serve DEMO_JOBS (25) jobs on this machine: no account, no container
 	@exec bin/simulator demo --jobs $(DEMO_JOBS)
+
+# What simulate plays: so many jobs from the seed on, for so many seeds. More flags: `go run ./services/worker/cmd/simulate --help`.
+JOBS  ?= 50000
+SEED  ?= 1
+SEEDS ?= 1
+
+.PHONY: simulate
+simulate: ## Play JOBS (50000) jobs through a bad day in virtual time, from SEED (1), SEEDS (1) of them
+	@$(GO) run -trimpath ./services/worker/cmd/simulate --jobs $(JOBS) --seed $(SEED) --seeds $(SEEDS)
 
 .PHONY: build
 build: ## Build bin/ingress, bin/worker, bin/simulator and bin/nats-server as a release does
@@ -60,13 +75,22 @@ build: ## Build bin/ingress, bin/worker, bin/simulator and bin/nats-server as a 
 # The race detector needs cgo, and `go env` says 0 where there is no C compiler.
 .PHONY: test
 test: ## Run every test but the long ones, with the race detector where there is a C compiler
-	@race=-race; \
+	@rm -rf $(FAULTS_DIR); race=-race; \
 	if [ "$$(go env CGO_ENABLED)" != 1 ]; then race=; echo "test: no C compiler, so no race detector"; fi; \
 	go test $$race -shuffle=on -count=1 -short -timeout 10m $(TEST_FLAGS) work
 
 .PHONY: e2e
 e2e: ## Run the whole end-to-end suite, long tests too
-	@$(GO) test -trimpath -count=1 -timeout 30m $(TEST_FLAGS) ./services/simulator/e2e/...
+	@$(GO) test -trimpath -count=1 -timeout 60m $(TEST_FLAGS) ./services/simulator/e2e/...
+
+# The test bounds itself, whatever the time for mishaps is.
+.PHONY: chaos
+chaos: ## Kill, freeze and cut off real processes under load for CHAOS_TIME (10m), as CHAOS_SEED (1) decides
+	@$(GO) test -trimpath -count=1 -timeout 0 -v -run '^TestChaos$$' ./services/simulator/e2e -chaos-time=$(CHAOS_TIME) -chaos-seed=$(CHAOS_SEED)
+
+.PHONY: faults
+faults: test e2e chaos ## Run all tests, and write the table of faults in services/simulator/README.md from what they did
+	@$(FAULT_TABLE) -update
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target (or those that FUZZ matches) FUZZ_RUNS (20000) times
@@ -84,7 +108,7 @@ bench: ## Run the benchmarks (or those that BENCH matches)
 ##@ Check
 
 # What verify runs, in order: what is quick to fail comes first.
-VERIFY := proto-check tidy-check vet build-check lint test fuzz
+VERIFY := proto-check tidy-check vet build-check lint test faults-check fuzz
 # What has run already: `make verify DONE=test` runs the rest.
 DONE ?=
 
@@ -95,6 +119,10 @@ verify: ## Do all that CI does
 	  $(MAKE) $$stage; \
 	  echo "verify: $$stage took $$(($$(date +%s) - start)) s"; \
 	done
+
+.PHONY: faults-check
+faults-check: ## Fail if the last make test made other faults happen than the table of faults says
+	@$(FAULT_TABLE)
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint over all modules

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// HeaderMsgID is what the server de-duplicates by within the stream's window.
-	HeaderMsgID = "Nats-Msg-Id"
 	// HeaderSchema carries the version of the message's schema.
 	HeaderSchema = "Job-Schema"
+	// HeaderFailures carries how often in a row the handling of the messages has failed of which this one is a later copy.
+	// A message without it has not failed.
+	HeaderFailures = "Job-Failures"
 	// SchemaVersion is the version that this code writes, and the newest that it understands. It changes only when a
 	// reader of the version before would do the wrong thing; an added field is not such a change.
 	SchemaVersion = 1

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	jobsv1 "modal-github-runner/proto/jobs/v1"
 )
 
 const runnerPrefix = "mgr-"
@@ -46,4 +48,10 @@ func RunnerKey(jobID int64, attempt int) string {
 // of the job's ledger record which asks for the retry.
 func RetryMsgID(jobID int64, revision uint64) string {
 	return fmt.Sprintf("retry-%d-%d", jobID, revision)
+}
+
+// ReportMsgID identifies what was found out about a job, so that the same report made twice is stored once. The action is
+// that of the event which tells of it, and the revision that of the job's ledger record which was looked at.
+func ReportMsgID(jobID int64, revision uint64, action jobsv1.Action) string {
+	return fmt.Sprintf("report-%d-%d-%d", jobID, revision, action)
 }

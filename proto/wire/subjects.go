@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
 )
@@ -77,20 +76,4 @@ func Subject(ev *jobsv1.JobEvent) (string, error) {
 	case jobsv1.Action_ACTION_UNSPECIFIED:
 	}
 	return "", fmt.Errorf("action: must be one of the known ones (got %v)", ev.GetAction())
-}
-
-// ParseSubject is the inverse of Subject: the action, and for queued jobs the pool.
-func ParseSubject(subject string) (jobsv1.Action, string, error) {
-	switch subject {
-	case SubjectWaiting:
-		return jobsv1.Action_ACTION_WAITING, "", nil
-	case SubjectStarted:
-		return jobsv1.Action_ACTION_IN_PROGRESS, "", nil
-	case SubjectFinished:
-		return jobsv1.Action_ACTION_COMPLETED, "", nil
-	}
-	if pool, ok := strings.CutPrefix(subject, queuedPrefix); ok && CheckPoolName(pool) == nil {
-		return jobsv1.Action_ACTION_QUEUED, pool, nil
-	}
-	return jobsv1.Action_ACTION_UNSPECIFIED, "", fmt.Errorf("subject: must be one of a job event (got %q)", subject)
 }

@@ -36,7 +36,7 @@ type Stream struct {
 	// stream with schedules, for which the server knows no refusing (nats-server 2.15.2: "message scheduling cannot use
 	// discard new"): there the storage limit of the server or the account refuses instead.
 	MaxBytes int64
-	// Duplicates is the window in which a HeaderMsgID is stored once.
+	// Duplicates is the window in which the server stores a message of one Nats-Msg-Id once.
 	Duplicates time.Duration
 	// LastOnly keeps only the last message of each subject.
 	LastOnly bool

@@ -4,7 +4,7 @@ go 1.26.0
 
 // What the public process is made of; each line has its reason. cmd/ingress lists all that ends up in the binary.
 require (
-	github.com/alecthomas/kong v1.17.0 // the command line
+	github.com/alecthomas/kong v1.17.0 // indirect; the command line
 	github.com/nats-io/nats.go v1.55.0 // the queue
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	go.opentelemetry.io/otel v1.47.0 // traces

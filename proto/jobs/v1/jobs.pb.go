@@ -111,7 +111,8 @@ type JobEvent struct {
 	CompletedAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
 	// When ingress had verified the webhook.
 	ReceivedAt *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
-	// X-GitHub-Delivery. A redelivery keeps it.
+	// X-GitHub-Delivery. A redelivery keeps it. If no webhook told of the event, how a worker found it out, in words; empty in
+	// one that a worker asks for.
 	DeliveryId    string `protobuf:"bytes,16,opt,name=delivery_id,json=deliveryId,proto3" json:"delivery_id,omitempty"`
 	WorkflowName  string `protobuf:"bytes,17,opt,name=workflow_name,json=workflowName,proto3" json:"workflow_name,omitempty"`
 	JobName       string `protobuf:"bytes,18,opt,name=job_name,json=jobName,proto3" json:"job_name,omitempty"`

@@ -22,6 +22,7 @@ import (
 	"modal-github-runner/services/ingress/internal/limit"
 	"modal-github-runner/services/ingress/internal/publish"
 	"modal-github-runner/services/ingress/internal/webhook"
+	"modal-github-runner/services/internal/cli"
 	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/internal/lifecycle"
 	"modal-github-runner/services/internal/natsx"
@@ -44,6 +45,11 @@ const (
 	idleTimeout       = time.Minute
 	// maxHeaderBytes is many times what GitHub sends; net/http adds 4 KiB to it.
 	maxHeaderBytes = 16 << 10
+	// bodyRoom is the memory for bodies that are not verified yet. It has room for 500 of GitHub's at once, of some 30 KiB
+	// each; at 0.1 s a body that is 5,000 a second, more than one JetStream stores.
+	bodyRoom = 32 << 20
+	// largestBodies is how many of the largest bodies have room at least, however large an operator lets them be.
+	largestBodies = 4
 )
 
 // Options is what an [App] is made of. Config comes from [LoadConfig]; the zero value of everything else is for production.
@@ -83,11 +89,10 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if err := a.listen(ctx); err != nil {
 		return nil, err
 	}
-	logSecretChanges(o.Logger, "WEBHOOK_SECRET", o.Config.Secret)
-	logSecretChanges(o.Logger, "WEBHOOK_SECRET_PREVIOUS", o.Config.SecretPrevious)
+	config.LogReloads(&o.Config, o.Logger)
 	keys, err := webhook.NewKeys(o.Config.Secret, o.Config.SecretPrevious)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		return nil, fmt.Errorf("%w: %w", cli.ErrConfig, err)
 	}
 	if err := a.wire(ctx, keys); err != nil {
 		return nil, err
@@ -113,27 +118,18 @@ func (a *App) listen(ctx context.Context) (err error) {
 	return nil
 }
 
-func logSecretChanges(log *slog.Logger, name string, source *config.SecretSource) {
-	source.OnChange(func(err error) {
-		if err != nil {
-			log.Error("secret file not readable, keeping the last good value", slog.String("variable", name), slog.Any("err", err))
-			return
-		}
-		log.Info("secret reloaded", slog.String("variable", name))
-	})
-}
-
 // wire makes everything between the listeners and NATS.
 func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 	o, svc := a.options, obs.ThisService(serviceName)
 	registry := obs.NewRegistry(svc)
-	tracing, flushTraces, err := obs.NewTracing(ctx, o.Config.Trace, svc)
+	tracing, flushTraces, err := obs.NewTracing(ctx, o.Config.Trace, svc, o.Logger)
 	if err != nil {
 		return err
 	}
 	a.stack.Push("tracing", flushTraces)
+	bodies := limit.NewBodies(max(bodyRoom, largestBodies*int64(o.Config.MaxBody)))
 	inFlight := limit.NewInFlight(o.Config.MaxInFlight)
-	m, err := newMetrics(registry, inFlight)
+	m, err := newMetrics(registry, bodies, inFlight)
 	if err != nil {
 		return err
 	}
@@ -147,6 +143,7 @@ func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 		Keys:      keys,
 		Policy:    webhook.Policy{Pools: pools, Repos: o.Config.AllowedRepos},
 		Publisher: publish.New(js, tracer, publishTimeout, m.observePublish),
+		Bodies:    bodies,
 		InFlight:  inFlight,
 		MaxBody:   int64(o.Config.MaxBody),
 		Logger:    o.Logger,
@@ -171,9 +168,9 @@ func (a *App) connect(
 		return nil, nil, err
 	}
 	a.stack.Push("nats connection", func(ctx context.Context) error { return natsx.Drain(ctx, conn) })
-	js, err := jetstream.New(conn)
+	js, err := natsx.JetStream(conn)
 	if err != nil {
-		return nil, nil, fmt.Errorf("use JetStream: %w", err)
+		return nil, nil, err
 	}
 	names := make([]string, 0, len(pools))
 	for _, pool := range pools {

@@ -24,6 +24,7 @@ import (
 
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/ingress/app"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/obs"
 )
@@ -153,6 +154,7 @@ func TestWebhooksEndUpInTheStreamAndInTheMetrics(t *testing.T) {
 
 func TestIngressStartsAndRecoversWithoutNATS(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F29")
 	server := natstest.Start(t)
 	server.Stop()
 	i := start(t, server.URL())
@@ -191,6 +193,7 @@ func TestIngressStartsAndRecoversWithoutNATS(t *testing.T) {
 
 func TestAStopUnderLoadLosesNothingThatWasAccepted(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F25")
 	server := natstest.Start(t)
 	i := start(t, server.URL(), "INGRESS_DRAIN_DELAY=300ms")
 	poll(t, i.ready)
@@ -255,6 +258,7 @@ func TestDrainAnswersOnWhileNotReady(t *testing.T) {
 
 func TestASecretRotatesWithoutARestart(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F27", "F62")
 	server := natstest.Start(t)
 	file := filepath.Join(t.TempDir(), "secret")
 	write := func(value string) {

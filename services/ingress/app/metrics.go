@@ -17,11 +17,12 @@ type metrics struct {
 	deliveries   *prometheus.CounterVec
 	delivery     prometheus.Histogram
 	publish      *prometheus.HistogramVec
+	unverified   prometheus.GaugeFunc
 	inFlight     prometheus.GaugeFunc
 	lastVerified prometheus.Gauge
 }
 
-func newMetrics(registry prometheus.Registerer, inFlight *limit.InFlight) (*metrics, error) {
+func newMetrics(registry prometheus.Registerer, bodies *limit.Bodies, inFlight *limit.InFlight) (*metrics, error) {
 	m := &metrics{
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ingress_deliveries_total",
@@ -31,16 +32,20 @@ func newMetrics(registry prometheus.Registerer, inFlight *limit.InFlight) (*metr
 			"ingress_delivery_seconds", "Time from a webhook's headers to its answer.")),
 		publish: prometheus.NewHistogramVec(obs.SecondsHistogram(
 			"ingress_publish_seconds", "Time until JetStream confirmed or refused an event."), []string{"outcome"}),
+		unverified: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "ingress_unverified_bytes",
+			Help: "Memory counted for requests whose signature has not been verified yet.",
+		}, func() float64 { return float64(bodies.Held()) }),
 		inFlight: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "ingress_inflight_requests",
-			Help: "Webhooks at work now.",
+			Help: "Verified webhooks at work now.",
 		}, func() float64 { return float64(inFlight.Now()) }),
 		lastVerified: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "ingress_last_verified_delivery_timestamp_seconds",
 			Help: "When the last webhook with a good signature came; 0 if none did since the start.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{m.deliveries, m.delivery, m.publish, m.inFlight, m.lastVerified} {
+	for _, c := range []prometheus.Collector{m.deliveries, m.delivery, m.publish, m.unverified, m.inFlight, m.lastVerified} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -19,7 +19,7 @@ import (
 func TestMetricNamesAreAsPromised(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	m, err := newMetrics(registry, limit.NewInFlight(1))
+	m, err := newMetrics(registry, limit.NewBodies(limit.EntryCost), limit.NewInFlight(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +47,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		"ingress_inflight_requests",
 		"ingress_last_verified_delivery_timestamp_seconds",
 		"ingress_publish_seconds outcome",
+		"ingress_unverified_bytes",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -58,7 +59,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 
 func TestOnlyVerifiedDeliveriesCountAsSeen(t *testing.T) {
 	t.Parallel()
-	m, err := newMetrics(prometheus.NewRegistry(), limit.NewInFlight(1))
+	m, err := newMetrics(prometheus.NewRegistry(), limit.NewBodies(limit.EntryCost), limit.NewInFlight(1))
 	if err != nil {
 		t.Fatal(err)
 	}

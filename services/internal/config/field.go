@@ -5,7 +5,13 @@ import (
 	"reflect"
 )
 
-const fileSuffix = "_FILE"
+const (
+	fileSuffix = "_FILE"
+
+	// Sources of a setting.
+	byDefault = "default"
+	fromEnv   = "env"
+)
 
 // field is one tagged field of a target.
 type field struct {
@@ -53,7 +59,7 @@ func (f field) names() []string {
 func (f field) describe() Setting {
 	return Setting{
 		Name:     f.name,
-		Source:   "default",
+		Source:   byDefault,
 		Default:  f.tag.Get("default"),
 		Doc:      f.tag.Get("doc"),
 		Required: f.tag.Get("required") == "true",
@@ -71,24 +77,34 @@ func (f field) load(env map[string]string) (Setting, error) {
 		if err := parse(f.value, setting.Default); err != nil {
 			panic(fmt.Sprintf("config: default of %s: %v", f.name, err))
 		}
+		setting.Value = show(f.value)
 	}
 	raw, given := env[f.name]
-	if given {
-		candidate := reflect.New(f.value.Type()).Elem()
-		if err := f.check(candidate, raw); err != nil {
-			setting.Value = show(f.value)
+	switch {
+	case given:
+		return f.loadGiven(raw, setting)
+	case setting.Required:
+		return setting, Broken("is required", f.name)
+	default:
+		return setting, nil
+	}
+}
 
-			return setting, Invalid(f.name, err.Error(), printable(f.value.Type(), raw))
-		}
+func (f field) loadGiven(raw string, setting Setting) (Setting, error) {
+	setting.Source = fromEnv
+	candidate := reflect.New(f.value.Type()).Elem()
+	err := f.check(candidate, raw)
+	switch {
+	case err == nil:
 		f.value.Set(candidate)
-		setting.Source = "env"
+		setting.Value = show(f.value)
+		return setting, nil
+	case mayHoldSecret(f.value.Type(), raw):
+		return setting, &fieldError{names: []string{f.name}, rule: err.Error() + notShown, hidden: true}
+	default:
+		setting.Value = raw
+		return setting, Invalid(f.name, err.Error(), raw)
 	}
-	setting.Value = show(f.value)
-	if !given && setting.Required {
-		return setting, fmt.Errorf("%s: is required", f.name)
-	}
-
-	return setting, nil
 }
 
 // check parses raw into candidate and applies the rules of the tags.
@@ -96,34 +112,50 @@ func (f field) check(candidate reflect.Value, raw string) error {
 	if err := parse(candidate, raw); err != nil {
 		return err
 	}
-	if err := checkSchemes(candidate, f.tag.Get("schemes")); err != nil {
-		return err
+	if f.tag.Get("schemes") != "" {
+		return checkURLs(candidate, f.tag)
 	}
 
 	return checkBounds(candidate, f.tag.Get("min"), f.tag.Get("max"))
 }
 
+func (f field) secretRule() secretRule {
+	switch form := f.tag.Get("form"); form {
+	case "":
+		return notBlank
+	case "token":
+		return isToken
+	default:
+		panic(fmt.Sprintf("config: form %q of %s is not known", form, f.name))
+	}
+}
+
 func (f field) loadSecret(env map[string]string, setting Setting) (Setting, error) {
 	raw, direct := env[f.name]
 	path, byFile := env[f.name+fileSuffix]
-	source := StaticSecret(raw)
+	var source *SecretSource
 	switch {
-	case direct && byFile:
-		return setting, fmt.Errorf("%s: must not be set together with %s%s", f.name, f.name, fileSuffix)
-	case byFile:
-		var err error
-		if source, err = FileSecret(path); err != nil {
-			return setting, fmt.Errorf("%s%s: must name a readable secret file: %w", f.name, fileSuffix, err)
-		}
-		setting.Source = "file " + path
 	case direct:
-		setting.Source = "env"
+		setting.Source, setting.Value = fromEnv, redacted
+		if byFile {
+			return setting, Broken("must not be set together with "+f.name+fileSuffix, f.name)
+		}
+		if err := f.secretRule()(raw); err != nil {
+			return setting, Broken(err.Error(), f.name)
+		}
+		source = StaticSecret(raw)
+	case byFile:
+		setting.Source = "file " + path
+		var err error
+		if source, err = fileSecret(path, f.secretRule()); err != nil {
+			return setting, Unusable(f.name+fileSuffix, "must name a readable secret file", err)
+		}
+		setting.Value = redacted
 	case setting.Required:
-		return setting, fmt.Errorf("%s: is required (or %s%s)", f.name, f.name, fileSuffix)
+		return setting, Broken("is required (or "+f.name+fileSuffix+")", f.name)
 	default:
 		return setting, nil
 	}
-	setting.Value = redacted
 	switch p := f.value.Addr().Interface().(type) {
 	case **SecretSource:
 		*p = source

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +17,8 @@ var (
 	errBool     = errors.New("must be true or false (or 1 or 0)")
 	errInt      = errors.New("must be a whole number")
 	errDuration = errors.New("must be a duration such as 500ms, 30s or 2h")
-	errURL      = errors.New("must be an absolute URL with a host")
 	errLevel    = errors.New("must be debug, info, warn or error")
+	errNoItems  = errors.New("must have something between its commas")
 )
 
 // parse sets v from raw; its error is the rule that raw breaks.
@@ -41,7 +40,10 @@ func parse(v reflect.Value, raw string) error {
 	case *time.Duration:
 		return set(p, raw, time.ParseDuration, errDuration)
 	case **url.URL:
-		return set(p, raw, parseURL, errURL)
+		u, err := parseURL(raw)
+		*p = u
+
+		return err
 	case *slog.Level:
 		if p.UnmarshalText([]byte(raw)) != nil {
 			return errLevel
@@ -65,16 +67,8 @@ func set[T any](p *T, raw string, parse func(string) (T, error), rule error) err
 	return nil
 }
 
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil || u.Scheme == "" || u.Host == "" {
-		return nil, errURL
-	}
-
-	return u, nil
-}
-
-// parseList splits at commas; blanks around an element do not count and empty elements are dropped.
+// parseList splits at commas; blanks around an element do not count and empty elements are dropped. A list without any
+// element is an error: whoever wrote it did not mean what an unset variable means.
 func parseList(v reflect.Value, raw string) error {
 	list := reflect.MakeSlice(v.Type(), 0, strings.Count(raw, ",")+1)
 	for part := range strings.SplitSeq(raw, ",") {
@@ -86,6 +80,9 @@ func parseList(v reflect.Value, raw string) error {
 			return err
 		}
 		list = reflect.Append(list, element)
+	}
+	if list.Len() == 0 {
+		return errNoItems
 	}
 	v.Set(list)
 
@@ -120,22 +117,4 @@ func checkBounds(v reflect.Value, low, high string) error {
 	default:
 		return fmt.Errorf("must be %s", rules[0])
 	}
-}
-
-func checkSchemes(v reflect.Value, schemes string) error {
-	if schemes == "" {
-		return nil
-	}
-	urls, _ := reflect.TypeAssert[[]*url.URL](v)
-	if single, ok := reflect.TypeAssert[*url.URL](v); ok {
-		urls = []*url.URL{single}
-	}
-	allowed := strings.Split(schemes, ",")
-	for _, u := range urls {
-		if !slices.Contains(allowed, u.Scheme) {
-			return fmt.Errorf("must be a URL of scheme %s", strings.Join(allowed, ", "))
-		}
-	}
-
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"modal-github-runner/services/internal/config"
@@ -88,6 +89,50 @@ func TestSecretFileRotatesAndKeepsTheLastGoodValue(t *testing.T) {
 	if len(changes) != 3 || changes[0] != nil || changes[1] == nil || changes[2] != nil {
 		t.Errorf("changes = %v", changes)
 	}
+}
+
+func TestWhatBecomesOfARotatedFileIsLoggedOnceByTheNameOfItsVariable(t *testing.T) {
+	t.Parallel()
+	path, other := write(t, canary+"-1"), write(t, canary)
+	unusable := `level=ERROR msg="secret file not usable, keeping the last good value" variable=KEY err="secret file ` + path + `: `
+	const reloaded = `level=INFO msg="secret reloaded" variable=`
+	synctest.Test(t, func(t *testing.T) {
+		var settings struct {
+			Key   *config.SecretSource `env:"KEY" form:"token"`
+			Unset *config.SecretSource `env:"UNSET"`
+			Group struct {
+				Password *config.SecretSource `env:"PASSWORD"`
+			}
+		}
+		if _, err := config.Load([]string{"KEY_FILE=" + path, "PASSWORD_FILE=" + other}, &settings); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		config.LogReloads(&settings, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: withoutTime})))
+		for _, step := range []struct{ file, content, inForce, logged string }{
+			{path, canary + "-2\n", canary + "-2", reloaded + "KEY\n"},
+			{path, canary + "\nX: y", canary + "-2", unusable + "must be printable ASCII without white space\"\n"},
+			{path, canary + "é", canary + "-2", ""}, // As bad as before.
+			{path, canary + "-3", canary + "-3", reloaded + "KEY\n"},
+			{path, " ", canary + "-3", unusable + "must not be blank\"\n"},
+			{other, canary + " 4", canary + "-3", reloaded + "PASSWORD\n"},
+		} {
+			rewrite(t, step.file, step.content)
+			time.Sleep(time.Minute)
+			settings.Group.Password.Get()
+			if got := settings.Key.Get().Reveal(); got != step.inForce || log.String() != step.logged {
+				t.Errorf("after %q: %q in force, want %q; logged %q, want %q", step.content, got, step.inForce, &log, step.logged)
+			}
+			log.Reset()
+		}
+	})
+}
+
+func withoutTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
 }
 
 func TestSecretFileMustBeUsable(t *testing.T) {

@@ -19,13 +19,39 @@ const (
 	maxSecretBytes = 64 << 10
 )
 
-var errEmptySecret = errors.New("must not be empty")
+var (
+	errBlankSecret = errors.New("must not be blank")
+	errToken       = errors.New("must be printable ASCII without white space")
+)
+
+// secretRule returns the rule that the value of a secret breaks.
+type secretRule func(value string) error
+
+func notBlank(value string) error {
+	if strings.TrimSpace(value) == "" {
+		return errBlankSecret
+	}
+	return nil
+}
+
+// isToken: HTTP refuses control characters in the value of a header, and gRPC all but printable ASCII; white space inside is
+// legal, but no part of a token.
+func isToken(value string) error {
+	if err := notBlank(value); err != nil {
+		return err
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return r < '!' || r > '~' }) {
+		return errToken
+	}
+	return nil
+}
 
 // SecretSource is a secret that can rotate while the process runs: one that came from a file is read again when the file
-// changes. While the file can't be read, the last good value stays in use. A nil SecretSource is an unset secret.
+// changes. While the file can't be used, the last good value stays in force. A nil SecretSource is an unset secret.
 // It is safe for concurrent use.
 type SecretSource struct {
 	path     string
+	rule     secretRule
 	onChange func(error)
 
 	mu      sync.Mutex
@@ -45,9 +71,12 @@ type fileStamp struct {
 func StaticSecret(value string) *SecretSource { return &SecretSource{value: NewSecret(value)} }
 
 // FileSecret returns a source backed by the file at path, less one trailing newline. It is an error if the file can't be
-// read, is empty, or is larger than 64 KiB.
-func FileSecret(path string) (*SecretSource, error) {
-	s := &SecretSource{path: path, checked: time.Now()}
+// read, is blank, or is larger than 64 KiB.
+func FileSecret(path string) (*SecretSource, error) { return fileSecret(path, notBlank) }
+
+// fileSecret is FileSecret for values that keep to a rule, now and whenever the file changes.
+func fileSecret(path string, rule secretRule) (*SecretSource, error) {
+	s := &SecretSource{path: path, rule: rule, checked: time.Now()}
 	if err := s.reload(); err != nil {
 		return nil, err
 	}
@@ -55,8 +84,8 @@ func FileSecret(path string) (*SecretSource, error) {
 	return s, nil
 }
 
-// OnChange makes Get call f once per change of a file: with nil after it took over a new value, with the error when reading
-// begins to fail. f must not call Get. OnChange is called before the source is used.
+// OnChange makes Get call f once per change of a file: with nil after it took over a new value, with the error when the
+// file begins to be unusable. f must not call Get. OnChange is called before the source is used.
 func (s *SecretSource) OnChange(f func(error)) {
 	if s != nil {
 		s.onChange = f
@@ -126,8 +155,8 @@ func (s *SecretSource) reload() (err error) {
 		return fmt.Errorf("secret file %s: must not be larger than %s", s.path, ByteSize(maxSecretBytes))
 	}
 	value := strings.TrimSuffix(strings.TrimSuffix(string(raw), "\n"), "\r")
-	if value == "" {
-		return fmt.Errorf("secret file %s: %w", s.path, errEmptySecret)
+	if err := s.rule(value); err != nil {
+		return fmt.Errorf("secret file %s: %w", s.path, err)
 	}
 	s.value, s.stamp = NewSecret(value), stampOf(info)
 

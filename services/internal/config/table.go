@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 )
 
 // show writes the value of a field the way it would be set, without passwords.
@@ -20,7 +23,9 @@ func show(v reflect.Value) string {
 			return ""
 		}
 
-		return value.Redacted()
+		return RedactURL(value)
+	case slog.Level:
+		return strings.ToLower(value.String())
 	}
 	if v.Kind() == reflect.Slice {
 		parts := make([]string, 0, v.Len())
@@ -34,28 +39,38 @@ func show(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// printable is what may be shown of a raw value that was refused: nothing of a URL that may hold a password.
-func printable(t reflect.Type, raw string) string {
-	isURL := t == reflect.TypeFor[*url.URL]() || t == reflect.TypeFor[[]*url.URL]()
-	if isURL && strings.Contains(raw, "@") {
-		return redacted
-	}
-
-	return raw
-}
-
 // Write prints name, value and source of every variable as an aligned table.
 func (e Effective) Write(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tVALUE\tSOURCE")
 	for _, s := range e {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, cmp.Or(s.Value, "-"), s.Source)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, cmp.Or(cell(s.Value), "-"), s.source())
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("write settings: %w", err)
 	}
 
 	return nil
+}
+
+func (s Setting) source() string {
+	switch {
+	case s.Invalid && s.Value == "" && s.Source == byDefault:
+		return "missing"
+	case s.Invalid:
+		return s.Source + " (invalid)"
+	default:
+		return s.Source
+	}
+}
+
+// cell quotes what would break the table.
+func cell(value string) string {
+	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(value)
+	}
+
+	return value
 }
 
 // Markdown returns the table of all variables of target for a README.

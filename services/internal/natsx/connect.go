@@ -2,17 +2,13 @@ package natsx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-
-	"modal-github-runner/services/internal/config"
 )
 
 const (
@@ -27,30 +23,6 @@ const (
 	// noBuffer makes a publish fail at once while there is no connection, instead of being sent later.
 	noBuffer = -1
 )
-
-// ErrNotConnected is what [Connected] returns while there is no connection.
-var ErrNotConnected = errors.New("not connected to NATS")
-
-// Config is the operator's part of a connection.
-type Config struct {
-	URL       []*url.URL           `default:"nats://127.0.0.1:4222" doc:"comma list of NATS servers"                       env:"NATS_URL" schemes:"nats,tls,ws,wss"`
-	CredsFile string               `doc:"file with NATS credentials (JWT and seed)"                                         env:"NATS_CREDS_FILE"`
-	User      string               `doc:"NATS user, instead of credentials"                                                 env:"NATS_USER"`
-	Password  *config.SecretSource `doc:"password of NATS_USER"                                                             env:"NATS_PASSWORD"`
-	CAFile    string               `doc:"PEM file of the authority that signed the NATS server's certificate"               env:"NATS_CA_FILE"`
-}
-
-// Validate implements [config.Validator] for the rules across fields.
-func (c Config) Validate() error {
-	var errs []error
-	if c.CredsFile != "" && c.User != "" {
-		errs = append(errs, config.Invalid("NATS_USER", "must not be set together with NATS_CREDS_FILE", c.User))
-	}
-	if (c.User == "") != c.Password.Get().IsZero() {
-		errs = append(errs, config.Invalid("NATS_USER", "must be set together with NATS_PASSWORD", c.User))
-	}
-	return errors.Join(errs...)
-}
 
 // Options is the program's part of a connection.
 type Options struct {
@@ -76,11 +48,7 @@ func Connect(cfg Config, o Options) (*nats.Conn, error) {
 	if cfg.CAFile != "" {
 		options = append(options, nats.RootCAs(cfg.CAFile))
 	}
-	servers := make([]string, 0, len(cfg.URL))
-	for _, u := range cfg.URL {
-		servers = append(servers, u.String())
-	}
-	conn, err := nats.Connect(strings.Join(servers, ","), append(options, o.Extra...)...)
+	conn, err := nats.Connect("", append(append(options, servers(cfg.URL)), o.Extra...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
@@ -91,11 +59,11 @@ func Connect(cfg Config, o Options) (*nats.Conn, error) {
 	return conn, nil
 }
 
-// Connected reports ErrNotConnected unless conn is connected now. It asks nobody, so it suits a readiness check.
+// Connected reports [ErrNotConnected] unless conn is connected now. It asks nobody, so it suits a readiness check.
 func Connected(conn *nats.Conn) func(context.Context) error {
 	return func(context.Context) error {
 		if !conn.IsConnected() {
-			return ErrNotConnected
+			return notConnected(conn)
 		}
 		return nil
 	}
@@ -122,6 +90,17 @@ func Drain(ctx context.Context, conn *nats.Conn) error {
 	}
 }
 
+// servers is the list that the client would make of its first argument at the commas: a password may have one.
+func servers(urls []*url.URL) nats.Option {
+	return func(o *nats.Options) error {
+		o.Servers = make([]string, 0, len(urls))
+		for _, u := range urls {
+			o.Servers = append(o.Servers, u.String())
+		}
+		return nil
+	}
+}
+
 func reconnectForever(o Options) []nats.Option {
 	return []nats.Option{
 		nats.Name(o.Name),
@@ -141,12 +120,15 @@ func reconnectForever(o Options) []nats.Option {
 
 // logChanges logs when the state changes, not at every attempt: an outage is two lines, however long it is.
 func logChanges(log *slog.Logger) []nats.Option {
-	up := func(c *nats.Conn) { log.Info("nats connected", slog.String("server", c.ConnectedUrlRedacted())) }
+	// By its address: the client's own redaction hides passwords, but not a token.
+	up := func(c *nats.Conn) { log.Info("nats connected", slog.String("server", c.ConnectedAddr())) }
 	return []nats.Option{
 		nats.ConnectHandler(up),
 		nats.ReconnectHandler(up),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			log.Warn("nats disconnected", slog.Any("err", err))
+		nats.DisconnectErrHandler(func(c *nats.Conn, err error) {
+			if !c.IsClosed() { // A stop of our own is no news.
+				log.Warn("nats disconnected", slog.Any("err", err))
+			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			log.Error("nats reported an error", slog.Any("err", err))

@@ -3,23 +3,33 @@ package natsx_test
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/natsx"
 )
@@ -42,6 +52,7 @@ func TestEnsureCreatesOnceAndThenVerifies(t *testing.T) {
 
 func TestEnsureRefusesDriftAndNamesEveryDifference(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F32")
 	js, _ := connect(t, natstest.Start(t).URL())
 	ctx := t.Context()
 	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{
@@ -82,6 +93,7 @@ func TestEnsureRefusesDriftAndNamesEveryDifference(t *testing.T) {
 
 func TestFullStorageRefusesInsteadOfDroppingTheOldest(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F31")
 	const storage = 1 << 20
 	js, _ := connect(t, natstest.Start(t, func(o *server.Options) { o.JetStreamMaxStore = storage }).URL())
 	jobs := wire.JobsTopology(nil).Streams[:1]
@@ -107,6 +119,7 @@ func TestFullStorageRefusesInsteadOfDroppingTheOldest(t *testing.T) {
 
 func TestConnectionAndGuardRecoverByThemselves(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F29")
 	server := natstest.Start(t)
 	address := server.URL()
 	server.Stop()
@@ -149,22 +162,192 @@ nats_reconnects_total 2
 	}
 }
 
-func TestConfigRulesAcrossFields(t *testing.T) {
+func TestConfigRules(t *testing.T) {
 	t.Parallel()
+	write := func(content string) string {
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := user.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const jwt = "-----BEGIN NATS USER JWT-----\ne30.e30.e30\n------END NATS USER JWT------\n"
+	creds := write(jwt + "\n-----BEGIN USER NKEY SEED-----\n" + string(seed) + "\n------END USER NKEY SEED------\n")
+	noSeed, noPEM := write(jwt), write("canary")
+	authority := httptest.NewTLSServer(http.NotFoundHandler())
+	defer authority.Close()
+	ca := write(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})))
+
 	for name, test := range map[string]struct {
-		config natsx.Config
-		valid  bool
+		environ []string
+		want    string
 	}{
-		"nothing set":              {natsx.Config{}, true},
-		"user and password":        {natsx.Config{User: "u", Password: config.StaticSecret("p")}, true},
-		"user without password":    {natsx.Config{User: "u"}, false},
-		"password without user":    {natsx.Config{Password: config.StaticSecret("p")}, false},
-		"user beside credentials":  {natsx.Config{User: "u", Password: config.StaticSecret("p"), CredsFile: "f"}, false},
-		"credentials without user": {natsx.Config{CredsFile: "f"}, true},
+		"nothing set":                 {nil, ""},
+		"user and password":           {[]string{"NATS_USER=u", "NATS_PASSWORD=canary"}, ""},
+		"user without password":       {[]string{"NATS_USER=u"}, `NATS_PASSWORD: is required with NATS_USER (or NATS_PASSWORD_FILE)`},
+		"user with a blank password":  {[]string{"NATS_USER=u", "NATS_PASSWORD= "}, `NATS_PASSWORD: must not be blank`},
+		"password without user":       {[]string{"NATS_PASSWORD=canary"}, `NATS_USER: is required with NATS_PASSWORD`},
+		"user beside credentials":     {[]string{"NATS_USER=u", "NATS_PASSWORD=canary", "NATS_CREDS_FILE=" + creds}, `NATS_USER: must not be set together with NATS_CREDS_FILE (got "u")`},
+		"credentials without user":    {[]string{"NATS_CREDS_FILE=" + creds}, ""},
+		"credentials that are absent": {[]string{"NATS_CREDS_FILE=/nowhere"}, `NATS_CREDS_FILE: must name a file with a JWT and a seed: nats: open /nowhere: no such file or directory`},
+		"credentials without a seed": {
+			[]string{"NATS_CREDS_FILE=" + noSeed},
+			`NATS_CREDS_FILE: must name a file with a JWT and a seed: unable to extract key pair from file "` + noSeed + `": nkeys: no nkey seed found`,
+		},
+		"an authority":                {[]string{"NATS_CA_FILE=" + ca}, ""},
+		"an authority that is absent": {[]string{"NATS_CA_FILE=/nowhere"}, `NATS_CA_FILE: must name a PEM file with a certificate: nats: error loading or parsing rootCA file: open /nowhere: no such file or directory`},
+		"an authority without a certificate": {
+			[]string{"NATS_CA_FILE=" + noPEM},
+			`NATS_CA_FILE: must name a PEM file with a certificate: nats: failed to parse root certificate from "` + noPEM + `"`,
+		},
 	} {
-		if err := test.config.Validate(); (err == nil) != test.valid {
+		got := ""
+		if _, err := config.Load(test.environ, &natsx.Config{}); err != nil {
+			got = err.Error()
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// noNetwork refuses to dial.
+type noNetwork struct{}
+
+func (noNetwork) Dial(string, string) (net.Conn, error) { return nil, errors.New("no network") }
+
+func TestWhatTheConfigurationAcceptsTheClientAccepts(t *testing.T) {
+	t.Parallel()
+	const schemes = `NATS_URL: must be all of nats and tls, or all of ws and wss (got `
+	for value, test := range map[string]struct {
+		refused string
+		servers []string // of the client, without logins
+	}{
+		"nats://a,ws://b":             {refused: schemes + `"nats,ws")`},
+		"wss://b, nats://u:canary@a":  {refused: schemes + `"wss,nats")`},
+		"nats://a,tls://b:1":          {servers: []string{"nats://a:4222", "tls://b:1"}},
+		"ws://a,wss://b":              {servers: []string{"ws://a:80", "wss://b:443"}},
+		"nats://a:":                   {servers: []string{"nats://a:4222"}},
+		"NATS://A":                    {servers: []string{"nats://A:4222"}},
+		"nats://[::1]":                {servers: []string{"nats://[::1]:4222"}},
+		"nats://[fe80::1%25eth0]:1":   {servers: []string{"nats://[fe80::1%eth0]:1"}},
+		"nats://a/path":               {servers: []string{"nats://a:4222"}},
+		"nats://canary@a":             {servers: []string{"nats://a:4222"}},
+		"nats://u:p%2Ccanary@a":       {servers: []string{"nats://a:4222"}},
+		"nats://%2Ccanary@a,nats://b": {servers: []string{"nats://a:4222", "nats://b:4222"}},
+		"nats://u:%20%40%2F%0A@a":     {servers: []string{"nats://a:4222"}},
+		"nats://:@a":                  {servers: []string{"nats://a:4222"}},
+		"ws://a/x%2Cy":                {servers: []string{"ws://a:80"}},
+	} {
+		t.Run(value, func(t *testing.T) {
+			t.Parallel()
+			var cfg natsx.Config
+			refused := ""
+			if _, err := config.Load([]string{"NATS_URL=" + value}, &cfg); err != nil {
+				refused = err.Error()
+			}
+			if diff := cmp.Diff(test.refused, refused); diff != "" {
+				t.Fatal(diff)
+			}
+			if refused != "" {
+				return
+			}
+			conn, err := natsx.Connect(cfg, natsx.Options{
+				Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Extra: []nats.Option{nats.SetCustomDialer(noNetwork{})},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			got := conn.Servers()
+			slices.Sort(got)
+			if diff := cmp.Diff(test.servers, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestWithoutAConnectionEveryRequestSaysSo(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	js, _ := connect(t, server.URL())
+	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology(nil)); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.KeyValue(t.Context(), wire.BucketRuns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "not connected to NATS at " + server.URL()
+	server.Stop()
+	poll(t, func() bool { return !js.Conn().IsConnected() })
+	ctx := t.Context()
+	for name, request := range map[string]func() error{
+		"publish":  func() error { _, err := js.PublishMsg(ctx, nats.NewMsg(wire.SubjectWaiting)); return err },
+		"stream":   func() error { _, err := js.Stream(ctx, wire.StreamJobs); return err },
+		"consumer": func() error { _, err := js.Consumer(ctx, wire.StreamJobs, wire.ConsumerOutcomes); return err },
+		"create consumer": func() error {
+			_, err := js.CreateConsumer(ctx, wire.StreamJobs, jetstream.ConsumerConfig{})
+			return err
+		},
+		"bucket":    func() error { _, err := js.KeyValue(ctx, wire.BucketRuns); return err },
+		"get":       func() error { _, err := kv.Get(ctx, "a"); return err },
+		"put":       func() error { _, err := kv.Put(ctx, "a", nil); return err },
+		"create":    func() error { _, err := kv.Create(ctx, "a", nil); return err },
+		"update":    func() error { _, err := kv.Update(ctx, "a", nil, 1); return err },
+		"watch":     func() error { _, err := kv.Watch(ctx, "a"); return err },
+		"readiness": func() error { return natsx.Connected(js.Conn())(ctx) },
+	} {
+		if err := request(); !errors.Is(err, natsx.ErrNotConnected) || err.Error() != want {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestTheLogNamesNoTokenAndNoStopOfOurOwn(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t, func(o *server.Options) { o.Authorization = "canary-token" })
+	address, err := url.Parse(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.User = url.User("canary-token")
+	var out lines
+	told := make(chan struct{}) // The client calls its handlers one after the other, this one last.
+	conn, err := natsx.Connect(natsx.Config{URL: []*url.URL{address}}, natsx.Options{
+		Name: "test", Logger: slog.New(slog.NewTextHandler(&out, nil)), Registry: prometheus.NewRegistry(),
+		Extra: []nats.Option{nats.ClosedHandler(func(*nats.Conn) { close(told) })},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	poll(t, func() bool { return out.contains("nats connected") })
+	server.Stop()
+	poll(t, func() bool { return out.contains("nats disconnected") })
+	if err := natsx.Connected(conn)(t.Context()); err == nil || strings.Contains(err.Error(), "canary") {
+		t.Errorf("Connected() = %v", err)
+	}
+	server.Restart(t)
+	poll(t, conn.IsConnected)
+	if err := natsx.Drain(t.Context(), conn); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-told:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the connection is not closed after 30 s")
+	}
+	if got := out.String(); strings.Contains(got, "canary") || strings.Count(got, "nats disconnected") != 1 {
+		t.Errorf("log:\n%s", got)
 	}
 }
 
@@ -198,7 +381,7 @@ func connect(t *testing.T, address string) (jetstream.JetStream, *prometheus.Reg
 			t.Errorf("Drain() = %v, closed: %t", err, conn.IsClosed())
 		}
 	})
-	js, err := jetstream.New(conn)
+	js, err := natsx.JetStream(conn)
 	if err != nil {
 		t.Fatal(err)
 	}

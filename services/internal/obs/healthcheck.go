@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -28,7 +29,11 @@ func Healthcheck(ctx context.Context, addr string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
-	url := "http://" + net.JoinHostPort(host, port) + "/readyz"
+	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port) // A URL can't have a service's name there.
+	if err != nil {
+		return fmt.Errorf("admin address: %w", err)
+	}
+	url := "http://" + net.JoinHostPort(host, strconv.Itoa(number)) + "/readyz"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return fmt.Errorf("admin address: %w", err)

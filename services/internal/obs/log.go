@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 
 	"go.opentelemetry.io/otel/trace"
@@ -54,17 +55,21 @@ func (f LogFormat) String() string {
 // Service names one process in logs, metrics and traces.
 type Service struct {
 	Name     string // ingress, worker
-	Instance string // which of several: the host's name, usually
+	Instance string // which of several
 	Build    Build
 }
 
-// ThisService is the running process under name.
+// ThisService is the running process under name. Its instance is the host's name and the process id, since several may run
+// on one host; where it is process 1 it has a container, and the host's name, to itself.
 func ThisService(name string) Service {
-	host, err := os.Hostname()
+	instance, err := os.Hostname()
 	if err != nil {
-		host = "unknown"
+		instance = "unknown"
 	}
-	return Service{Name: name, Instance: host, Build: ReadBuild()}
+	if pid := os.Getpid(); pid != 1 {
+		instance += "-" + strconv.Itoa(pid)
+	}
+	return Service{Name: name, Instance: instance, Build: ReadBuild()}
 }
 
 // NewLogger returns a logger to w whose lines carry the service and, inside a span, its trace_id and span_id. Attributes

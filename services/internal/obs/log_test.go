@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"os"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,6 +40,17 @@ func TestLogLinesCarryServiceAndTraceAndNoSecrets(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestTwoProcessesOnOneHostAreToldApart(t *testing.T) {
+	t.Parallel()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := obs.ThisService("x").Instance, host+"-"+strconv.Itoa(os.Getpid()); got != want {
+		t.Errorf("instance %q, want %q", got, want)
 	}
 }
 

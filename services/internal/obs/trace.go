@@ -3,6 +3,7 @@ package obs
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -14,22 +15,26 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// TraceConfig is the operator's part of tracing. The exporter and the sampler read the other OTEL_* variables themselves,
-// as OpenTelemetry specifies them.
-type TraceConfig struct {
-	Endpoint       string `doc:"OTLP/HTTP collector; without one nothing is traced" env:"OTEL_EXPORTER_OTLP_ENDPOINT"`
-	TracesEndpoint string `doc:"the same, for traces only"                          env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"`
-}
-
 // NewTracing returns the provider of tracers for svc, and the function that flushes and ends it. Without an endpoint the
-// provider does nothing.
+// provider does nothing. What OpenTelemetry itself has to say goes to log, for the whole process; the last call decides
+// where to. cfg must be valid.
 func NewTracing(
-	ctx context.Context, cfg TraceConfig, svc Service,
+	ctx context.Context, cfg TraceConfig, svc Service, log *slog.Logger,
 ) (trace.TracerProvider, func(context.Context) error, error) {
-	if cfg.Endpoint == "" && cfg.TracesEndpoint == "" {
+	endpoint := cfg.endpoint()
+	if endpoint == nil {
 		return noop.NewTracerProvider(), func(context.Context) error { return nil }, nil
 	}
-	exporter, err := otlptracehttp.New(ctx)
+	headers, err := cfg.headers()
+	if err != nil {
+		return nil, nil, fmt.Errorf("headers for the trace collector: %w", err)
+	}
+	redirectDiagnostics(log, headers)
+	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(endpoint.String())}
+	if headers != nil {
+		options = append(options, otlptracehttp.WithHeaders(headers))
+	}
+	exporter, err := otlptracehttp.New(ctx, options...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make trace exporter: %w", err)
 	}

@@ -5,8 +5,12 @@ import (
 	"runtime/debug"
 )
 
-// version is set by the linker: -ldflags "-X modal-github-runner/services/internal/obs.version=v1.2.3".
-var version string
+// version and revision are set by the linker: -ldflags "-X modal-github-runner/services/internal/obs.version=v1.2.3".
+// The go command records the commit itself, but not where it builds without the repository, or in a git worktree.
+var (
+	version  string
+	revision string //nolint:gochecknoglobals // the linker can set nothing else
+)
 
 // Build says which build of the program runs.
 type Build struct {
@@ -17,11 +21,11 @@ type Build struct {
 
 // ReadBuild returns the build of the running program.
 func ReadBuild() Build {
-	b := Build{Version: version}
+	b := Build{Version: version, Revision: revision}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		b.Go = info.GoVersion
 		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
+			if s.Key == "vcs.revision" && b.Revision == "" {
 				b.Revision = s.Value
 			}
 		}

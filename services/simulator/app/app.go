@@ -76,7 +76,8 @@ type endpoint struct {
 	server   *http.Server
 }
 
-// New makes everything and listens. The caller must call Run. After an error nothing is left.
+// New makes everything and listens. The caller must call Run. After an error, which is ErrConfig for a fault that can't be,
+// nothing is left.
 func New(ctx context.Context, o Options) (_ *App, err error) {
 	a := &App{log: o.Log}
 	defer func() {
@@ -91,7 +92,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	if err := a.GitHub.Faults.Set(o.Faults); err != nil {
-		return nil, fmt.Errorf("faults: %w", err)
+		return nil, fmt.Errorf("%w: faults: %w", ErrConfig, err)
 	}
 	side := http.NewServeMux()
 	side.Handle(control.Prefix+"/", control.New(a.GitHub))

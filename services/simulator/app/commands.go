@@ -17,6 +17,9 @@ import (
 	"modal-github-runner/services/simulator/internal/fault"
 )
 
+// ErrConfig says that the configuration can't work; the error around it names what is wrong.
+var ErrConfig = errors.New("bad configuration")
+
 // RunCmd serves until the context ends. Secrets come by environment: arguments are for everyone on the machine to read.
 type RunCmd struct {
 	GitHubAddr  string `name:"github-addr" default:"127.0.0.1:8081" help:"Where GitHub listens."`
@@ -37,15 +40,27 @@ type RunCmd struct {
 	Faults string `type:"existingfile" help:"JSON file with a list of faults."`
 }
 
-// Run implements the command.
+// Validate reports every mistake in how the flags go together.
+func (c RunCmd) Validate() error {
+	var errs []error
+	if c.AppKeyFile == "" && len(c.Tokens) == 0 {
+		errs = append(errs, errors.New("GITHUB_APP_PRIVATE_KEY_FILE, GITHUB_TOKEN: one of the two must be set (got neither)"))
+	}
+	if c.AppKeyFile != "" && c.AppID <= 0 {
+		errs = append(errs, fmt.Errorf("GITHUB_APP_ID: must be positive with a private key (got %d)", c.AppID))
+	}
+	return errors.Join(errs...)
+}
+
+// Run implements the command. The error is ErrConfig if what the command line names can't be used.
 func (c RunCmd) Run(ctx context.Context) error {
 	key, err := readAppKey(c.AppKeyFile)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	faults, err := readFaults(c.Faults)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -101,12 +116,28 @@ func readFaults(path string) (rules []fault.Rule, err error) {
 	return rules, nil
 }
 
+// ExitCode is what the process ends with after a command returned err: 0 clean, 1 failure, 2 bad configuration, and a
+// runner's own.
+func ExitCode(err error) int {
+	runner, isRunner := errors.AsType[*ExitError](err)
+	switch {
+	case err == nil:
+		return 0
+	case isRunner:
+		return runner.Code
+	case errors.Is(err, ErrConfig):
+		return 2
+	default:
+		return 1
+	}
+}
+
 // RunnerCmd is the Actions runner that run.sh of a simulated release starts.
 type RunnerCmd struct {
 	Args []string `arg:"" optional:"" passthrough:"all"`
 }
 
-// ExitError ends the process with the code.
+// ExitError is the code with which a runner ended, for the process to end with.
 type ExitError struct{ Code int }
 
 // Error implements error.

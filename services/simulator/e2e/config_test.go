@@ -9,6 +9,7 @@ import (
 )
 
 func TestBadConfigurationIsReportedAllAtOnce(t *testing.T) {
+	covers(t, "F56")
 	bin, err := binaries()
 	if err != nil {
 		t.Fatal(err)

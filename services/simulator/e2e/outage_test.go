@@ -20,6 +20,7 @@ const githubPatience = 10 * time.Second
 
 func TestWithoutNATSWebhooksAreRefusedInTimeAndTheSystemRecoversByItself(t *testing.T) {
 	long(t)
+	covers(t, "F29")
 	s := start(t, rig.Options{Env: []string{"ALLOWED_REPOS=Codertocat/Hello-World,acme/*,octo/*"}}) // the first is public
 	s.serve(workload.Options{Jobs: 3}, nil)
 	if err := s.StopNATS(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 // more as if their jobs asked for our label.
 func TestPayloadsOfGitHub(t *testing.T) {
 	const job = "289782451" // of queued.payload.json
+	covers(t, "F16")
 	s := start(t, rig.Options{Env: []string{
 		"ALLOWED_REPOS=Codertocat/Hello-World,wolfy1339/github-events-schemas,lineville/elastic-machines-testing", // they are public
 	}})
@@ -84,6 +86,12 @@ func payloadFiles(t *testing.T, folder string) []string {
 // hooks of repositories name none either.
 func relabel(t *testing.T, file string) []byte {
 	t.Helper()
+	return remake(t, file, map[string]any{})
+}
+
+// remake is relabel with changes to the job.
+func remake(t *testing.T, file string, changes map[string]any) []byte {
+	t.Helper()
 	var event map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(readPayload(t, file)))
 	decoder.UseNumber()
@@ -91,7 +99,9 @@ func relabel(t *testing.T, file string) []byte {
 		t.Fatal(err)
 	}
 	delete(event, "installation")
-	event["workflow_job"].(map[string]any)["labels"] = []string{"self-hosted", "Modal"}
+	job := event["workflow_job"].(map[string]any)
+	job["labels"] = []string{"self-hosted", "Modal"}
+	maps.Copy(job, changes)
 	body, err := json.Marshal(event)
 	if err != nil {
 		t.Fatal(err)

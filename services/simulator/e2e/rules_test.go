@@ -37,7 +37,8 @@ type rule struct {
 // The adapters speak to one outside party each.
 var adapters = []string{
 	"services/worker/internal/forge", "services/worker/internal/fleet",
-	"services/worker/internal/ledger", "services/worker/internal/intake",
+	"services/worker/internal/ledger", "services/worker/internal/intake", "services/worker/internal/control",
+	"services/worker/internal/budget",
 }
 
 var rules = []rule{
@@ -107,15 +108,15 @@ var rules = []rule{
 		never: []string{"services/worker/internal/launch", "services/worker/app"},
 	},
 	{
-		name:  "the shell reaches the outside through ports only",
-		of:    []string{"services/worker/internal/launch"},
+		name:  "the shell and the sweeps reach the outside through ports only, and their simulator has nothing of the adapters",
+		of:    []string{"services/worker/internal/launch", "services/worker/internal/sweep", "services/worker/internal/exact"},
 		never: append([]string{natsGo, github, modalSDK}, adapters...),
 	},
 	{
 		name:   "commands import their app only",
-		of:     []string{"services/ingress/cmd/ingress", "services/worker/cmd/worker"},
+		of:     []string{"services/ingress/cmd/ingress", "services/worker/cmd/..."},
 		never:  []string{"proto/...", "services/..."},
-		unless: []string{"services/ingress/app", "services/worker/app"},
+		unless: []string{"services/ingress/app", "services/worker/app", "services/worker/internal/exact"},
 	},
 	{
 		name:   "nothing but commands imports an app",
@@ -141,7 +142,7 @@ var rules = []rule{
 	{
 		name:   "no binary links test code",
 		of:     []string{"services/ingress/cmd/ingress", "services/worker/cmd/worker", "services/simulator/cmd/simulator"},
-		never:  []string{"services/internal/natstest", "go.uber.org/goleak", "github.com/google/go-cmp/...", "pgregory.net/rapid"},
+		never:  []string{"services/internal/natstest", "services/internal/faultstest", "services/internal/cli/clitest", "go.uber.org/goleak", "github.com/google/go-cmp/...", "pgregory.net/rapid"},
 		linked: true,
 	},
 }

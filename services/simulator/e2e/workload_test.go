@@ -25,6 +25,7 @@ func TestAWorkerKilledHalfWayLosesNothing(t *testing.T) {
 			if tt.long {
 				long(t)
 			}
+			covers(t, "F41")
 			s, killed := start(t, rig.Options{Workers: 2}), false
 			s.serve(workload.Options{Jobs: tt.jobs, Seed: 3}, func(now report.Report) error {
 				c := now.Counts()
@@ -63,33 +64,27 @@ func TestJobsOutliveErrorsOfGitHubAndModal(t *testing.T) {
 	long(t)
 	s := start(t, rig.Options{Workers: 2})
 	tests := []struct {
-		name string
-		rule fault.Rule
+		name   string
+		faults []string
+		rule   fault.Rule
 	}{
-		{"GitHub fails to make configurations", fault.Rule{Op: "github.generate-jitconfig", Error: "500", Times: 6}},
-		{"GitHub makes configurations, and their answers are lost", fault.Rule{Op: "github.generate-jitconfig", Error: "502", Times: 3, After: true}},
-		{"GitHub limits the rate", fault.Rule{Op: "github.generate-jitconfig", Error: "429", Times: 2}},
-		{"Modal is unavailable", fault.Rule{Op: "modal.SandboxCreateV2", Error: "UNAVAILABLE", Times: 12}},
-		{"Modal makes sandboxes, and their answers are lost", fault.Rule{Op: "modal.SandboxCreateV2", Error: "INTERNAL", Times: 2, After: true}},
-		{"Modal has no room", fault.Rule{Op: "modal.SandboxCreateV2", Error: "RESOURCE_EXHAUSTED", Times: 3}},
-		{"Modal is slow", fault.Rule{Op: "modal.SandboxCreateV2", Times: 4, Latency: fault.Duration(3 * time.Second)}},
+		{"GitHub fails to make configurations", []string{"F11"}, fault.Rule{Op: "github.generate-jitconfig", Error: "500", Times: 6}},
+		{"GitHub makes configurations, and their answers are lost", []string{"F07", "F11"}, fault.Rule{Op: "github.generate-jitconfig", Error: "502", Times: 3, After: true}},
+		{"GitHub has just revoked the token", []string{"F09"}, fault.Rule{Op: "github.generate-jitconfig", Error: "401", Times: 2}},
+		{"GitHub limits the rate", []string{"F10"}, fault.Rule{Op: "github.generate-jitconfig", Error: "429", Times: 2}},
+		{"Modal is unavailable", []string{"F65"}, fault.Rule{Op: "modal.SandboxCreateV2", Error: "UNAVAILABLE", Times: 12}},
+		{"Modal makes sandboxes, and their answers are lost", []string{"F45"}, fault.Rule{Op: "modal.SandboxCreateV2", Error: "INTERNAL", Times: 2, After: true}},
+		{"Modal has no room", []string{"F46"}, fault.Rule{Op: "modal.SandboxCreateV2", Error: "RESOURCE_EXHAUSTED", Times: 3}},
+		{"Modal is slow", nil, fault.Rule{Op: "modal.SandboxCreateV2", Times: 4, Latency: fault.Duration(3 * time.Second)}},
 	}
 	for n, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			covers(t, tt.faults...)
 			s := s.in(t)
-			strikes := func() int {
-				state, err := s.Simulator.GitHub(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				return state.Faults[tt.rule.Op]
-			}
-			before := strikes()
-			if err := s.Simulator.SetFaults(t.Context(), tt.rule); err != nil {
-				t.Fatal(err)
-			}
+			before := s.strikes(t.Context(), tt.rule.Op)
+			s.faults(tt.rule)
 			s.serve(workload.Options{Jobs: 6, Seed: uint64(n)}, nil)
-			if struck := strikes() - before; struck != tt.rule.Times {
+			if struck := s.strikes(t.Context(), tt.rule.Op) - before; struck != tt.rule.Times {
 				t.Errorf("the fault struck %d times, want %d", struck, tt.rule.Times)
 			}
 		})

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/internal/lifecycle"
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/internal/obs"
@@ -44,8 +45,25 @@ const (
 // ErrHard is the cause with which work ends that did not end within the soft stop.
 var ErrHard = errors.New("the worker is being stopped")
 
+// Options is what an [App] is made of. Config comes from [LoadConfig]; the zero value of everything but the logger is for
+// production.
+type Options struct {
+	Config Config
+	Logger *slog.Logger
+	// NATS is applied last to the connection's options.
+	NATS []nats.Option
+	// Listen opens the admin listener; nil means TCP.
+	Listen func(ctx context.Context, addr string) (net.Listener, error)
+	// DialGitHub opens the connections to GitHub; nil means TCP.
+	DialGitHub func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Now is the clock by which jobs and runners are judged; nil means time.Now.
+	Now func() time.Time
+}
+
 // App is a worker that is ready to run.
 type App struct {
+	options Options
+
 	cfg   Config
 	log   *slog.Logger
 	stack *lifecycle.Stack
@@ -63,8 +81,18 @@ type App struct {
 }
 
 // New makes every part and begins to listen on the admin address. NATS, GitHub and Modal need not answer yet.
-func New(ctx context.Context, cfg Config, log *slog.Logger) (a *App, err error) {
-	a = &App{cfg: cfg, log: log, stack: lifecycle.New(releaseAllowance)}
+func New(ctx context.Context, o Options) (a *App, err error) {
+	if o.Listen == nil {
+		o.Listen = func(ctx context.Context, addr string) (net.Listener, error) {
+			return new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	cfg, log := o.Config, o.Logger
+	config.LogReloads(&cfg, log)
+	a = &App{options: o, cfg: cfg, log: log, stack: lifecycle.New(releaseAllowance)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx)))
@@ -72,24 +100,24 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (a *App, err error) 
 	}()
 	svc := obs.ThisService(serviceName)
 	registry := obs.NewRegistry(svc)
-	tracing, flush, err := obs.NewTracing(ctx, cfg.Trace, svc)
+	tracing, flush, err := obs.NewTracing(ctx, cfg.Trace, svc, log)
 	if err != nil {
 		return nil, err
 	}
 	a.stack.Push("tracing", flush)
-	conn, err := natsx.Connect(cfg.NATS, natsx.Options{Name: serviceName, Logger: log, Registry: registry})
+	conn, err := natsx.Connect(cfg.NATS, natsx.Options{Name: serviceName, Logger: log, Registry: registry, Extra: o.NATS})
 	if err != nil {
 		return nil, err
 	}
 	a.stack.Push("nats", func(ctx context.Context) error { return natsx.Drain(ctx, conn) })
-	js, err := jetstream.New(conn)
+	js, err := natsx.JetStream(conn)
 	if err != nil {
-		return nil, fmt.Errorf("jetstream: %w", err)
+		return nil, err
 	}
 	pools := []run.Pool{run.DefaultPool(wire.DefaultPool)}
 	a.guard = natsx.NewGuard(js, wire.JobsTopology([]string{wire.DefaultPool}), log)
 	a.control = control.New(js)
-	if err := a.adapters(registry); err != nil {
+	if err := a.adapters(js, registry); err != nil {
 		return nil, err
 	}
 	m, err := newMetrics(registry)
@@ -100,7 +128,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (a *App, err error) 
 	publisher, records := intake.NewPublisher(js), ledger.New(js)
 	launcher := launch.New(launch.Options{
 		Ledger: records, Forge: a.forge, Fleet: a.fleet, Queue: publisher, Observer: m, Pools: pools, Log: log,
-		Admit: a.admit, Now: time.Now,
+		Admit: a.admit, Now: o.Now,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})
 	options := intake.Options{
@@ -115,20 +143,24 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (a *App, err error) 
 	return a, a.listen(ctx, registry, conn, questions)
 }
 
-func (a *App) adapters(registry *prometheus.Registry) error {
+func (a *App) adapters(js jetstream.JetStream, registry *prometheus.Registry) error {
 	github, err := forge.NewMetrics(registry)
+	if err != nil {
+		return err
+	}
+	limits, err := newLimits(js, registry, a.log)
 	if err != nil {
 		return err
 	}
 	// As http.DefaultTransport, proxies included, with idle connections for a whole burst of launches.
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DialContext: a.options.DialGitHub,
 		MaxIdleConnsPerHost: a.cfg.Launches, IdleConnTimeout: idleConnTimeout, TLSHandshakeTimeout: tlsTimeout,
 	}
 	a.stack.Push("github", func(context.Context) error { transport.CloseIdleConnections(); return nil })
 	options := forge.Options{
 		APIURL: a.cfg.apiURL(), AppID: a.cfg.AppID, AppKey: a.cfg.AppKey, Token: a.cfg.GitHubToken,
-		Scope: a.cfg.RunnerScope, GroupID: a.cfg.RunnerGroupID, Transport: transport, Metrics: github,
+		Scope: a.cfg.RunnerScope, GroupID: a.cfg.RunnerGroupID, Transport: transport, Budget: limits, Metrics: github,
 	}
 	a.forge = forge.New(options)
 	options.Transport = conditional.New(transport)
@@ -147,7 +179,7 @@ func (a *App) adapters(registry *prometheus.Registry) error {
 }
 
 func (a *App) listen(ctx context.Context, registry *prometheus.Registry, conn *nats.Conn, questions *adminapi.API) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.Admin.Addr)
+	listener, err := a.options.Listen(ctx, a.cfg.Admin.Addr)
 	if err != nil {
 		return fmt.Errorf("WORKER_ADMIN_ADDR: %w", err)
 	}

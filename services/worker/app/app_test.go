@@ -21,6 +21,7 @@ import (
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/cli"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/obs"
 	"modal-github-runner/services/worker/app"
@@ -54,7 +55,7 @@ func start(t *testing.T, environ ...string) *instance {
 		t.Fatal(err)
 	}
 	log := &lines{}
-	a, err := app.New(t.Context(), cfg, obs.NewLogger(log, cfg.Log, obs.ThisService("worker")))
+	a, err := app.New(t.Context(), app.Options{Config: cfg, Logger: obs.NewLogger(log, cfg.Log, obs.ThisService("worker"))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func TestAWorkerWithoutNATSIsAliveButNotReadyAndStopsAtOnce(t *testing.T) {
 		Checks map[string]string
 	}
 	if err := json.Unmarshal([]byte(body), &answer); err != nil || status != http.StatusServiceUnavailable ||
-		answer.Checks["nats"] != "not connected to NATS" || answer.Checks["topology"] == "" || answer.Checks["topology"] == "ok" {
+		answer.Checks["nats"] != "not connected to NATS at nats://"+nobody || answer.Checks["topology"] == "" || answer.Checks["topology"] == "ok" {
 		t.Errorf("/readyz: %d %s, %v", status, body, err)
 	}
 	if status, body := i.get(t, "/metrics"); status != http.StatusOK || !strings.Contains(body, "\nnats_connected 0\n") ||
@@ -203,8 +204,8 @@ func TestAnAdminAddressThatIsTakenIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = app.New(t.Context(), cfg, obs.NewLogger(io.Discard, cfg.Log, obs.Service{}))
-	if err == nil || !strings.HasPrefix(err.Error(), "WORKER_ADMIN_ADDR: ") || app.ExitCode(err) != 1 {
+	_, err = app.New(t.Context(), app.Options{Config: cfg, Logger: obs.NewLogger(io.Discard, cfg.Log, obs.Service{})})
+	if err == nil || !strings.HasPrefix(err.Error(), "WORKER_ADMIN_ADDR: ") || errors.Is(err, cli.ErrConfig) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -2,88 +2,50 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
+	"modal-github-runner/services/internal/cli"
 	"modal-github-runner/services/internal/config"
-	"modal-github-runner/services/internal/lifecycle"
 	"modal-github-runner/services/internal/obs"
 )
 
 const serviceName = "worker"
 
-// ErrConfig says that the configuration can't work; the errors around it name every bad variable.
-var ErrConfig = errors.New("bad configuration")
+type commands struct {
+	OperatorCommands
+	cli.Commands
+}
 
-// ExitCode is what the process ends with after err: 0 clean, 1 failure, 2 bad configuration.
-func ExitCode(err error) int {
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, ErrConfig):
-		return 2
-	default:
-		return 1
+// Main runs the command that args ask for and returns the exit code, as [cli.Service.Main] does.
+func Main(args, environ []string, stdout, stderr io.Writer, exit func(code int)) int {
+	return service().Main(&commands{}, args, environ, stdout, stderr, exit)
+}
+
+// LoadConfig reads the configuration from environ. The error, [cli.ErrConfig] with one line per bad variable, comes with
+// what took effect nevertheless.
+func LoadConfig(environ []string) (Config, config.Effective, error) { return service().Load(environ) }
+
+func service() cli.Service[Config] {
+	return cli.Service[Config]{
+		Name:        serviceName,
+		Description: "Job events in NATS become GitHub Actions runners at Modal.",
+		Log:         func(c Config) obs.LogConfig { return c.Log },
+		AdminAddr:   func(c Config) string { return c.Admin.Addr },
+		Run:         serve,
 	}
 }
 
-// LoadConfig reads the configuration from environ. The error, ErrConfig with one line per bad variable, comes with what
-// took effect nevertheless.
-func LoadConfig(environ []string) (Config, config.Effective, error) {
-	var cfg Config
-	effective, err := config.Load(environ, &cfg, "WORKER_")
-	if err != nil {
-		err = fmt.Errorf("%w:\n%w", ErrConfig, err)
-	}
-	return cfg, effective, err
-}
-
-// Serve runs the worker with the configuration in environ, logging to stdout, until SIGINT or SIGTERM; a second signal
-// calls exit(1) at once.
-func Serve(environ []string, stdout io.Writer, exit func(code int)) error {
-	cfg, _, err := LoadConfig(environ)
-	if err != nil {
-		return err
-	}
+func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	// Modal's SDK would read a developer's ~/.modal.toml beside what is configured here.
 	if err := os.Setenv("MODAL_CONFIG_PATH", os.DevNull); err != nil {
 		return fmt.Errorf("MODAL_CONFIG_PATH: %w", err)
 	}
-	ctx, stop := lifecycle.WithSignals(context.Background(), exit)
-	defer stop()
-	a, err := New(ctx, cfg, obs.NewLogger(stdout, cfg.Log, obs.ThisService(serviceName)))
+	a, err := New(ctx, Options{Config: cfg, Logger: log})
 	if err != nil {
 		return err
 	}
 	return a.Run(ctx)
-}
-
-// Check writes the configuration as it would take effect, secrets redacted and each with where it came from. It returns
-// ErrConfig if it can't work.
-func Check(environ []string, stdout io.Writer) error {
-	_, effective, err := LoadConfig(environ)
-	return errors.Join(err, effective.Write(stdout))
-}
-
-// CheckMarkdown writes the table of all variables for the README.
-func CheckMarkdown(stdout io.Writer) error {
-	_, err := io.WriteString(stdout, config.Markdown(&Config{}))
-	return err
-}
-
-// Healthcheck asks the worker that runs with the configuration in environ whether it is ready.
-func Healthcheck(environ []string) error {
-	// What else is wrong with the configuration is for the running service to say.
-	cfg, _, _ := LoadConfig(environ)
-	return obs.Healthcheck(context.Background(), cfg.Admin.Addr)
-}
-
-// Version writes which build this is.
-func Version(stdout io.Writer) error {
-	if _, err := fmt.Fprintln(stdout, serviceName, obs.ReadBuild()); err != nil {
-		return fmt.Errorf("write version: %w", err)
-	}
-	return nil
 }

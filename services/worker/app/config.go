@@ -1,12 +1,12 @@
 package app
 
 import (
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,16 +26,16 @@ type Config struct {
 	Log   obs.LogConfig
 	Trace obs.TraceConfig
 
-	AllowedRepos []wire.RepoPattern `doc:"comma list of owner/repo, and owner/* for what is not public of an account; without it every repository that is not public" env:"ALLOWED_REPOS"`
+	AllowedRepos []wire.RepoPattern `doc:"repositories whose jobs run, a comma list of owner/repo and owner/*; without it all that are not public. A public one must be named as owner/repo, since strangers' pull requests run there" env:"ALLOWED_REPOS"`
 
 	Admin AdminConfig
 
 	Launches int           `default:"32"             doc:"launches in hand at once, per pool and worker"                          env:"WORKER_LAUNCHES"  max:"256" min:"1"`
 	SoftStop time.Duration `default:"30s"            doc:"on SIGTERM, how long launches in hand may take before they are given back" env:"WORKER_SOFT_STOP" max:"10m" min:"0s"`
 
-	AppID       int64                `doc:"id of the GitHub App"                        env:"GITHUB_APP_ID" min:"0" default:"0"`
+	AppID       int64                `doc:"id of the GitHub App"                        env:"GITHUB_APP_ID" min:"1"`
 	AppKey      *config.SecretSource `doc:"the App's private key, PEM"                  env:"GITHUB_APP_PRIVATE_KEY"`
-	GitHubToken *config.SecretSource `doc:"a personal access token, instead of an App"  env:"GITHUB_TOKEN"`
+	GitHubToken *config.SecretSource `doc:"a personal access token, instead of an App"  env:"GITHUB_TOKEN" form:"token"`
 	GitHubURL   *url.URL             `doc:"GitHub's REST API; for GitHub Enterprise Server https://HOST/api/v3. Unset: https://api.github.com" env:"GITHUB_API_URL" schemes:"https,http"`
 	GHESDomain  string               `doc:"host of a GitHub Enterprise Server, instead of GITHUB_API_URL" env:"GITHUB_ENTERPRISE_DOMAIN"`
 
@@ -43,8 +43,8 @@ type Config struct {
 	RunnerGroupID int64             `default:"1"      doc:"runner group that runners join; 1 is GitHub's default"  env:"RUNNER_GROUP_ID" min:"1"`
 	RunnerVersion string            `default:"latest" doc:"version of the runner, such as 2.330.0, or latest"      env:"RUNNER_VERSION"`
 
-	ModalTokenID     *config.SecretSource `doc:"id of the Modal token"                     env:"MODAL_TOKEN_ID"     required:"true"`
-	ModalTokenSecret *config.SecretSource `doc:"the Modal token"                           env:"MODAL_TOKEN_SECRET" required:"true"`
+	ModalTokenID     *config.SecretSource `doc:"id of the Modal token"                     env:"MODAL_TOKEN_ID"     form:"token" required:"true"`
+	ModalTokenSecret *config.SecretSource `doc:"the Modal token"                           env:"MODAL_TOKEN_SECRET" form:"token" required:"true"`
 	ModalEnvironment string               `doc:"Modal environment; empty for the workspace's default" env:"MODAL_ENVIRONMENT"`
 	ModalApp         string               `default:"github-runners" doc:"Modal App that holds the sandboxes" env:"MODAL_APP"`
 	ModalServerURL   *url.URL             `doc:"Modal's control plane, if it is not the public one" env:"MODAL_SERVER_URL" schemes:"https,http"`
@@ -60,41 +60,28 @@ type AdminConfig struct {
 
 var (
 	versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
-	domainForm  = regexp.MustCompile(`^[A-Za-z0-9.-]+(:\d+)?$`)
 	appForm     = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 )
 
 // Validate implements config.Validator for the rules across fields.
 func (c *Config) Validate() error {
-	var errs []error
+	errs := []error{config.CheckListen("WORKER_ADMIN_ADDR", c.Admin.Addr), c.NATS.Validate(), c.Trace.Validate(), c.checkGitHubLogin()}
 	invalid := func(name, rule, value string) { errs = append(errs, config.Invalid(name, rule, value)) }
-	hasApp, hasKey, hasToken := c.AppID != 0, !c.AppKey.Get().IsZero(), !c.GitHubToken.Get().IsZero()
-	switch {
-	case hasApp != hasKey:
-		invalid("GITHUB_APP_ID", "must be set together with GITHUB_APP_PRIVATE_KEY", strconv.FormatInt(c.AppID, 10))
-	case hasApp && hasToken:
-		invalid("GITHUB_TOKEN", "must not be set together with GITHUB_APP_ID", c.GitHubToken.String())
-	case !hasApp && !hasToken:
-		invalid("GITHUB_APP_ID", "must be set with GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN must be", "")
-	}
-	if hasKey && !isRSAKey(c.AppKey.Get()) {
-		invalid("GITHUB_APP_PRIVATE_KEY", "must be the PEM file that GitHub made for the App", c.AppKey.String())
-	}
-	if c.GHESDomain != "" && !domainForm.MatchString(c.GHESDomain) {
-		invalid("GITHUB_ENTERPRISE_DOMAIN", "must be a host name", c.GHESDomain)
+	if c.GHESDomain != "" {
+		errs = append(errs, config.CheckHost("GITHUB_ENTERPRISE_DOMAIN", c.GHESDomain))
 	}
 	if c.GHESDomain != "" && c.GitHubURL != nil {
 		invalid("GITHUB_ENTERPRISE_DOMAIN", "must not be set together with GITHUB_API_URL", c.GHESDomain)
 	}
-	plain := func(u *url.URL) bool { return u != nil && u.Scheme == "http" && !c.InsecureDev }
-	if plain(c.GitHubURL) {
-		invalid("GITHUB_API_URL", "must be https:// unless INSECURE_DEV=1", c.GitHubURL.Redacted())
+	encrypted := func(name string, u *url.URL) {
+		if u != nil && u.Scheme == "http" && !c.InsecureDev {
+			errs = append(errs, config.Invalid(name, "must be https:// unless INSECURE_DEV=1", u.String(), "INSECURE_DEV"))
+		}
 	}
-	if plain(c.ModalServerURL) {
-		invalid("MODAL_SERVER_URL", "must be https:// unless INSECURE_DEV=1", c.ModalServerURL.Redacted())
-	}
+	encrypted("GITHUB_API_URL", c.GitHubURL)
+	encrypted("MODAL_SERVER_URL", c.ModalServerURL)
 	if u := c.ModalServerURL; u != nil && u.Path != "" { // The SDK takes what follows the host for a part of the port.
-		invalid("MODAL_SERVER_URL", "must have no path and no trailing slash", u.Redacted())
+		invalid("MODAL_SERVER_URL", "must have no path and no trailing slash", u.String())
 	}
 	if c.RunnerVersion != forge.Latest && !versionForm.MatchString(c.RunnerVersion) {
 		invalid("RUNNER_VERSION", `must be "latest" or a version such as 2.330.0`, c.RunnerVersion)
@@ -105,17 +92,38 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// checkGitHubLogin: an App or a token, and all that belongs to it.
+func (c *Config) checkGitHubLogin() error {
+	const appID, appKey, token = "GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY", "GITHUB_TOKEN" //nolint:gosec // names of variables
+	hasApp, hasKey, hasToken := c.AppID != 0, !c.AppKey.Get().IsZero(), !c.GitHubToken.Get().IsZero()
+	var errs []error
+	broken := func(isBroken bool, rule, name string, others ...string) {
+		if isBroken {
+			errs = append(errs, config.Broken(rule, name, others...))
+		}
+	}
+	broken(hasKey && !isRSAKey(c.AppKey.Get()), "must be the PEM file that GitHub made for the App", appKey)
+	broken(hasApp && !hasKey, "is required with GITHUB_APP_ID (or GITHUB_APP_PRIVATE_KEY_FILE)", appKey, appID)
+	broken(hasKey && !hasApp, "is required with GITHUB_APP_PRIVATE_KEY", appID, appKey)
+	broken(hasApp && hasToken, "must not be set together with GITHUB_APP_ID", token, appID)
+	broken(hasKey && !hasApp && hasToken, "must not be set together with GITHUB_APP_PRIVATE_KEY", token, appKey)
+	broken(!hasApp && !hasKey && !hasToken,
+		"one of GITHUB_APP_ID (with GITHUB_APP_PRIVATE_KEY) or GITHUB_TOKEN is required", appID, appKey, token)
+	return errors.Join(errs...)
+}
+
 // isRSAKey reports whether the secret is a key in one of the forms that GitHub's Apps use.
 func isRSAKey(key config.Secret) bool {
 	block, _ := pem.Decode([]byte(key.Reveal()))
 	if block == nil {
 		return false
 	}
-	_, err := x509.ParsePKCS1PrivateKey(block.Bytes)
-	if err != nil {
-		_, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	if _, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return true
 	}
-	return err == nil
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	_, isRSA := parsed.(*rsa.PrivateKey)
+	return err == nil && isRSA
 }
 
 // apiURL is where GitHub's REST API is, without a trailing slash.

@@ -2,19 +2,25 @@ package app_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"modal-github-runner/services/internal/cli"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/app"
 )
 
@@ -31,15 +37,45 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 		environ []string
 		want    string
 	}{
-		{"no credentials for GitHub", modal, `GITHUB_APP_ID: must be set with GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN must be (got "")`},
-		{"an App without its key", slices.Concat(modal, []string{"GITHUB_APP_ID=5"}), `GITHUB_APP_ID: must be set together with GITHUB_APP_PRIVATE_KEY (got "5")`},
-		{"a key without its App", good("GITHUB_APP_PRIVATE_KEY=" + appKey(t)), `GITHUB_APP_ID: must be set together with GITHUB_APP_PRIVATE_KEY (got "0")`},
+		{"no credentials for GitHub", modal, `GITHUB_APP_ID: one of GITHUB_APP_ID (with GITHUB_APP_PRIVATE_KEY) or GITHUB_TOKEN is required`},
+		{"an App without its key", slices.Concat(modal, []string{"GITHUB_APP_ID=5"}), `GITHUB_APP_PRIVATE_KEY: is required with GITHUB_APP_ID (or GITHUB_APP_PRIVATE_KEY_FILE)`},
+		{"a key without its App", slices.Concat(modal, []string{"GITHUB_APP_PRIVATE_KEY=" + appKey(t)}), `GITHUB_APP_ID: is required with GITHUB_APP_PRIVATE_KEY`},
+		{
+			"a key that is none, without its App and beside a token", good("GITHUB_APP_PRIVATE_KEY=canary"),
+			"GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App\nGITHUB_APP_ID: is required with GITHUB_APP_PRIVATE_KEY\n" +
+				"GITHUB_TOKEN: must not be set together with GITHUB_APP_PRIVATE_KEY",
+		},
+		{
+			"an App without its key beside a token", good("GITHUB_APP_ID=5"),
+			"GITHUB_APP_PRIVATE_KEY: is required with GITHUB_APP_ID (or GITHUB_APP_PRIVATE_KEY_FILE)\nGITHUB_TOKEN: must not be set together with GITHUB_APP_ID",
+		},
+		{
+			"an App whose key is in no file beside a token", good("GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY_FILE=/nowhere"),
+			"GITHUB_APP_PRIVATE_KEY_FILE: must name a readable secret file: open secret file: open /nowhere: no such file or directory\n" +
+				"GITHUB_TOKEN: must not be set together with GITHUB_APP_ID",
+		},
 		{
 			"a key that is none", slices.Concat(modal, []string{"GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY=canary"}),
-			`GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App (got "[redacted]")`,
+			`GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App`,
 		},
-		{"an App and a token", good("GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY="+appKey(t)), `GITHUB_TOKEN: must not be set together with GITHUB_APP_ID (got "[redacted]")`},
+		{"an App and a token", good("GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY="+appKey(t)), `GITHUB_TOKEN: must not be set together with GITHUB_APP_ID`},
 		{"an App that is no number", good("GITHUB_APP_ID=mine"), `GITHUB_APP_ID: must be a whole number (got "mine")`},
+		{"an App that is nothing", good("GITHUB_APP_ID=0"), `GITHUB_APP_ID: must be at least 1 (got "0")`},
+		{"an App that is no number, with its key", slices.Concat(modal, []string{"GITHUB_APP_ID=mine", "GITHUB_APP_PRIVATE_KEY=" + appKey(t)}), `GITHUB_APP_ID: must be a whole number (got "mine")`},
+		{"an App whose key is in no file", slices.Concat(modal, []string{"GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY_FILE=/nowhere"}), `GITHUB_APP_PRIVATE_KEY_FILE: must name a readable secret file: open secret file: open /nowhere: no such file or directory`},
+		{"a key of another kind", slices.Concat(modal, []string{"GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY=" + otherKey(t)}), `GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App`},
+		{"a blank token", slices.Concat(modal, []string{"GITHUB_TOKEN= "}), `GITHUB_TOKEN: must not be blank`},
+		{"a token with a line break", slices.Concat(modal, []string{"GITHUB_TOKEN=canary\nX-Evil: 1"}), `GITHUB_TOKEN: must be printable ASCII without white space`},
+		{"a token that begins with a blank", slices.Concat(modal, []string{"GITHUB_TOKEN= canary"}), `GITHUB_TOKEN: must be printable ASCII without white space`},
+		{
+			"credentials for Modal that gRPC can't carry",
+			[]string{"GITHUB_TOKEN=x", "MODAL_TOKEN_ID=canary\x7f", "MODAL_TOKEN_SECRET=canaryé"},
+			"MODAL_TOKEN_ID: must be printable ASCII without white space\nMODAL_TOKEN_SECRET: must be printable ASCII without white space",
+		},
+		{"a token in the server's URL", good("GITHUB_API_URL=https://canary@host"), `GITHUB_API_URL: must have no user name, password or token before the host (not shown, it may hold a password)`},
+		{"an address that is none", good("WORKER_ADMIN_ADDR=9091"), `WORKER_ADMIN_ADDR: must be host:port or :port (got "9091")`},
+		{"credentials for NATS in no file", good("NATS_CREDS_FILE=/nowhere"), `NATS_CREDS_FILE: must name a file with a JWT and a seed: nats: open /nowhere: no such file or directory`},
+		{"an unknown sampler", good("OTEL_TRACES_SAMPLER=bogus"), `OTEL_TRACES_SAMPLER: must be always_on, always_off or traceidratio, with or without parentbased_ before it (got "bogus")`},
 		{"a secret in two places", good("MODAL_TOKEN_ID_FILE=/dev/null"), `MODAL_TOKEN_ID: must not be set together with MODAL_TOKEN_ID_FILE`},
 		{"a server that is no URL", good("GITHUB_API_URL=github.com"), `GITHUB_API_URL: must be an absolute URL with a host (got "github.com")`},
 		{"a server of another scheme", good("GITHUB_API_URL=ftp://host"), `GITHUB_API_URL: must be a URL of scheme https, http (got "ftp://host")`},
@@ -47,6 +83,11 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 		{"Modal in the clear", good("MODAL_SERVER_URL=http://host"), `MODAL_SERVER_URL: must be https:// unless INSECURE_DEV=1 (got "http://host")`},
 		{"Modal with a path", good("MODAL_SERVER_URL=https://host/"), `MODAL_SERVER_URL: must have no path and no trailing slash (got "https://host/")`},
 		{"a domain that is none", good("GITHUB_ENTERPRISE_DOMAIN=https://host"), `GITHUB_ENTERPRISE_DOMAIN: must be a host name (got "https://host")`},
+		{"a domain with a login", good("GITHUB_ENTERPRISE_DOMAIN=u:canary@host"), `GITHUB_ENTERPRISE_DOMAIN: must be a host name (not shown, it may hold a password)`},
+		{"a domain with a port that is none", good("GITHUB_ENTERPRISE_DOMAIN=host:99999"), `GITHUB_ENTERPRISE_DOMAIN: must have a port from 1 to 65535, if any (got "host:99999")`},
+		{"a domain with the port 0", good("GITHUB_ENTERPRISE_DOMAIN=host:0"), `GITHUB_ENTERPRISE_DOMAIN: must have a port from 1 to 65535, if any (got "host:0")`},
+		{"a domain that ends with a colon", good("GITHUB_ENTERPRISE_DOMAIN=host:"), `GITHUB_ENTERPRISE_DOMAIN: must be a host name (got "host:")`},
+		{"a domain that begins with a dash", good("GITHUB_ENTERPRISE_DOMAIN=-host"), `GITHUB_ENTERPRISE_DOMAIN: must be a host name (got "-host")`},
 		{"two servers", good("GITHUB_ENTERPRISE_DOMAIN=host", "GITHUB_API_URL=https://host"), `GITHUB_ENTERPRISE_DOMAIN: must not be set together with GITHUB_API_URL (got "host")`},
 		{"a scope that is none", good("RUNNER_SCOPE=team"), `RUNNER_SCOPE: must be repo or org (got "team")`},
 		{"a group that is none", good("RUNNER_GROUP_ID=0"), `RUNNER_GROUP_ID: must be at least 1 (got "0")`},
@@ -57,18 +98,26 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 		{"too many launches at once", good("WORKER_LAUNCHES=257"), `WORKER_LAUNCHES: must be between 1 and 256 (got "257")`},
 		{"a stop without an end", good("WORKER_SOFT_STOP=11m"), `WORKER_SOFT_STOP: must be between 0s and 10m (got "11m")`},
 		{"a repository that is none", good("ALLOWED_REPOS=octo"), `ALLOWED_REPOS: must be owner/repo or owner/* (got "octo")`},
-		{"a switch that is none", good("INSECURE_DEV=maybe"), `INSECURE_DEV: must be true or false (or 1 or 0) (got "maybe")`},
+		{
+			"a switch that is none, which what depends on it is not blamed for",
+			good("INSECURE_DEV=maybe", "GITHUB_API_URL=http://host", "MODAL_SERVER_URL=http://host"),
+			`INSECURE_DEV: must be true or false (or 1 or 0) (got "maybe")`,
+		},
+		{"NATS by two protocols", good("NATS_URL=nats://u:canary@a,ws://b"), `NATS_URL: must be all of nats and tls, or all of ws and wss (got "nats,ws")`},
 		{"a typo", good("WORKER_SOFTSTOP=1s"), `WORKER_SOFTSTOP: is not a known variable, did you mean WORKER_SOFT_STOP?`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			_, _, err := app.LoadConfig(tt.environ)
-			if !errors.Is(err, app.ErrConfig) || app.ExitCode(err) != 2 {
+			if !errors.Is(err, cli.ErrConfig) {
 				t.Fatalf("got %v", err)
 			}
 			if diff := cmp.Diff("bad configuration:\n"+tt.want, err.Error()); diff != "" {
 				t.Error(diff)
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Error("a secret is shown")
 			}
 		})
 	}
@@ -76,6 +125,7 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 
 func TestAllBadVariablesAreNamedAtOnce(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F56")
 	_, _, err := app.LoadConfig([]string{
 		"MODAL_APP=a b", "RUNNER_VERSION=new", "RUNNER_SCOPE=team", "WORKER_LAUNCHES=many", "WORKER_X=1", "GITHUB_API_URL=http://a", "MODAL_SERVER_URL=http://b/c",
 	})
@@ -86,7 +136,7 @@ func TestAllBadVariablesAreNamedAtOnce(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		`GITHUB_API_URL: must be https:// unless INSECURE_DEV=1 (got "http://a")`,
-		`GITHUB_APP_ID: must be set with GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN must be (got "")`,
+		`GITHUB_APP_ID: one of GITHUB_APP_ID (with GITHUB_APP_PRIVATE_KEY) or GITHUB_TOKEN is required`,
 		`MODAL_APP: must be 1 to 64 letters, digits, dots, dashes and underscores (got "a b")`,
 		`MODAL_SERVER_URL: must be https:// unless INSECURE_DEV=1 (got "http://b/c")`,
 		`MODAL_SERVER_URL: must have no path and no trailing slash (got "http://b/c")`,
@@ -95,7 +145,7 @@ func TestAllBadVariablesAreNamedAtOnce(t *testing.T) {
 		`RUNNER_SCOPE: must be repo or org (got "team")`,
 		`RUNNER_VERSION: must be "latest" or a version such as 2.330.0 (got "new")`,
 		`WORKER_LAUNCHES: must be a whole number (got "many")`,
-		`WORKER_X: is not a known variable, did you mean WORKER_PPROF?`,
+		`WORKER_X: is not a known variable`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -110,6 +160,20 @@ func appKey(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+}
+
+// otherKey is a key that can't sign for an App.
+func otherKey(t *testing.T) string {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 func TestConfigurationsThatCanWork(t *testing.T) {
@@ -138,56 +202,109 @@ func TestConfigurationsThatCanWork(t *testing.T) {
 	}
 }
 
-func TestCheckShowsWhatIsInEffectButNoSecret(t *testing.T) {
+func TestASecretThatRotatesToNoneThatCanBeUsedIsKeptAndLoggedByName(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	if err := app.Check(good("RUNNER_SCOPE=org"), &out); err != nil {
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(content string) {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("canary-token\n")
+	cfg, _, err := app.LoadConfig([]string{
+		"GITHUB_TOKEN_FILE=" + file, "MODAL_TOKEN_ID=x", "MODAL_TOKEN_SECRET=y", "WORKER_ADMIN_ADDR=127.0.0.1:0",
+		"NATS_URL=nats://" + nobody, "GITHUB_API_URL=http://" + nobody, "INSECURE_DEV=1",
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
+	var log lines
+	ctx, cancel := context.WithCancel(t.Context())
+	a, err := app.New(ctx, app.Options{Config: cfg, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		cancel()
+		if err := a.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	write("canary\nX-Evil: 1")
+	want := `msg="secret file not usable, keeping the last good value" variable=GITHUB_TOKEN err="secret file ` + file + `: must be printable`
+	poll(t, func() bool {
+		if got := cfg.GitHubToken.Get().Reveal(); got != "canary-token" {
+			t.Fatalf("in force: %q", got)
+		}
+		return strings.Contains(log.String(), want)
+	})
+	if strings.Contains(log.String(), "canary") {
+		t.Errorf("a secret is logged: %s", &log)
+	}
+}
+
+func TestCheckShowsWhatIsInEffectButNoSecret(t *testing.T) {
+	t.Parallel()
+	out := printed(t, 0, good("RUNNER_SCOPE=org"), "check")
 	rows := map[string]string{}
-	for line := range strings.Lines(out.String()) {
+	for line := range strings.Lines(out) {
 		name, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		rows[name] = strings.Join(strings.Fields(rest), " ")
 	}
 	for name, want := range map[string]string{
 		"GITHUB_TOKEN": "[redacted] env", "MODAL_TOKEN_ID": "[redacted] env", "MODAL_TOKEN_SECRET": "[redacted] env",
-		"GITHUB_APP_PRIVATE_KEY": "- default", "RUNNER_SCOPE": "org env", "RUNNER_GROUP_ID": "1 default", "WORKER_SOFT_STOP": "30s default",
+		"GITHUB_APP_PRIVATE_KEY": "- default", "GITHUB_APP_ID": "- default", "LOG_LEVEL": "info default", "RUNNER_SCOPE": "org env", "RUNNER_GROUP_ID": "1 default", "WORKER_SOFT_STOP": "30s default",
 	} {
 		if rows[name] != want {
 			t.Errorf("%s: %q, want %q", name, rows[name], want)
 		}
 	}
-	if strings.Contains(out.String(), "canary") {
-		t.Errorf("a secret is shown: %s", &out)
+	if strings.Contains(out, "canary") {
+		t.Errorf("a secret is shown: %s", out)
 	}
 }
 
-func TestCheckOfABadConfigurationShowsWhatIsInEffectToo(t *testing.T) {
+func TestCheckOfABadConfigurationShowsWhatIsBadButNoSecret(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	if err := app.Check(good("RUNNER_SCOPE=team"), &out); !errors.Is(err, app.ErrConfig) || !strings.Contains(out.String(), "RUNNER_SCOPE") {
-		t.Errorf("got %v, and %s", err, &out)
+	out := printed(t, 2, good("RUNNER_SCOPE=team", "GITHUB_ENTERPRISE_DOMAIN=u:canary@host", "NATS_URL=nats://u:canary@a,ws://b"), "check")
+	for _, want := range []string{
+		`RUNNER_SCOPE +team +env \(invalid\)`, `GITHUB_ENTERPRISE_DOMAIN +\[redacted\] +env \(invalid\)`,
+		`NATS_URL +nats://\[redacted\]@a,ws://b +env \(invalid\)`,
+	} {
+		if !regexp.MustCompile(`(?m)^` + want + `$`).MatchString(out) {
+			t.Errorf("no %s in:\n%s", want, out)
+		}
 	}
+	if strings.Contains(out, "canary") {
+		t.Errorf("a secret is shown: %s", out)
+	}
+}
+
+// printed is what a command writes to standard output.
+func printed(t *testing.T, code int, environ []string, args ...string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if got := app.Main(args, environ, &stdout, &stderr, nil); got != code {
+		t.Errorf("exit code %d, want %d; stderr: %s", got, code, &stderr)
+	}
+	return stdout.String()
 }
 
 // README is made of this table.
 func TestEveryVariableIsDocumented(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	if err := app.CheckMarkdown(&out); err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(out.String()) {
+	out := printed(t, 0, nil, "check", "--markdown")
+	for line := range strings.Lines(out) {
 		if cells := strings.Split(line, "|"); len(cells) != 5 || strings.TrimSpace(cells[3]) == "" {
 			t.Errorf("row without a meaning: %s", line)
 		}
 	}
 	for _, want := range []string{
 		"| `WORKER_ADMIN_ADDR` | `127.0.0.1:9091` |", "| `MODAL_TOKEN_SECRET`, `MODAL_TOKEN_SECRET_FILE` | required |", "| `RUNNER_VERSION` | `latest` |",
-		"| `GITHUB_APP_PRIVATE_KEY`, `GITHUB_APP_PRIVATE_KEY_FILE` | none |", "| `NATS_URL` | `nats://127.0.0.1:4222` |", "| `MODAL_APP` | `github-runners` |",
+		"| `GITHUB_APP_PRIVATE_KEY`, `GITHUB_APP_PRIVATE_KEY_FILE` | none |", "| `NATS_URL` | `nats://127.0.0.1:4222` |", "| `MODAL_APP` | `github-runners` |", "| `GITHUB_APP_ID` | none |",
 	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %s in:\n%s", want, &out)
+		if !strings.Contains(out, want) {
+			t.Errorf("no %s in:\n%s", want, out)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"modal-github-runner/services/worker/internal/budget"
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/forge"
 	"modal-github-runner/services/worker/internal/run"
@@ -35,6 +36,9 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := fleet.NewMetrics(registry); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := budget.NewMetrics(registry); err != nil {
 		t.Fatal(err)
 	}
 	m.Message("done")
@@ -65,9 +69,13 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"worker_dead_letters_total",
+		"worker_github_budget_alone",
+		"worker_github_held_back_total lane reason",
+		"worker_github_points_total lane",
 		"worker_github_rate_limit_remaining resource",
 		"worker_github_rate_limit_reset_timestamp_seconds resource",
 		"worker_github_requests_total endpoint code",
+		"worker_github_stopped_until_timestamp_seconds",
 		"worker_launches_total pool outcome",
 		"worker_messages_total verdict",
 		"worker_modal_requests_total method code",

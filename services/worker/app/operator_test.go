@@ -43,6 +43,7 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 	for _, job := range []int64{7, 8} {
 		publish(t, server, &jobsv1.JobEvent{
 			Action: jobsv1.Action_ACTION_QUEUED, JobId: job, Pool: wire.DefaultPool, Labels: []string{"modal"}, ReceivedAt: timestamppb.Now(),
+			DeliveryId: "72d3162e-cc78-11e3-81ab-4c9367dc0958",
 			Repository: &jobsv1.Repository{Owner: "octo", Name: "repo", Private: job == 7}, // A public one that nobody has allowed is refused.
 		})
 	}
@@ -61,13 +62,15 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 	}
 	says(`(?m)^waits for +its launch as mgr-7-1: failed .*, last: .*refused.*; (next try at|a worker)`, "explain", "https://github.com/octo/repo/actions/runs/1/job/7")
 	says(`(?m)mgr-7-1 +launch failed: `, "explain", "7")
+	says(`(?m) queued \(72d3162e\)$`, "explain", "7")
+	says(`"event":"72d3162e-cc78-11e3-81ab-4c9367dc0958"`, "explain", "7", "--json")
 	says(`"waits_for":"its launch as mgr-7-1`, "explain", "7", "--json")
 	says(`(?m)^7 +waiting .*octo/repo`, "jobs")
 	says(`(?m)^8 +dead .*ALLOWED_REPOS`, "jobs", "--state=dead")
 	says(`(?m)^8 .*octo/repo.*ALLOWED_REPOS`, "dead-letters", "list")
 	says(`(?m)^reason +ALLOWED_REPOS: `, "dead-letters", "show", "8")
 	says(`^job 8 is (waiting|dead); `, "dead-letters", "replay", "8")
-	says(`(?ms)replayed by an operator.*given up: ALLOWED_REPOS`, "explain", "8")
+	says(`(?ms)replayed \(by an operator\).*given up: ALLOWED_REPOS`, "explain", "8")
 	if _, err := i.command(t, "jobs", "--state=lost"); err == nil || !strings.HasPrefix(err.Error(), "state: must be one of ") {
 		t.Errorf("got %v", err)
 	}

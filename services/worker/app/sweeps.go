@@ -31,32 +31,39 @@ const (
 type sweeps struct {
 	election *leader.Election
 	loops    []sweep.Loop
+	// mirror is the ledger as the loops list it.
+	mirror *ledger.Mirror
 }
 
 func (a *App) newSweeps(js jetstream.JetStream, records *ledger.Ledger, launcher *launch.Launcher, queue *intake.Publisher) sweeps {
-	books, jobs := books{records}, jobs{a.surveyor}
-	orphans := &sweep.Orphans{Fleet: sandboxes{a.fleet}, Reaper: a.fleet, Ledger: books, Handler: launcher, Now: time.Now, Deployment: a.control.Deployment}
-	registrations := &sweep.Registrations{Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: time.Now}
-	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: time.Now}
+	mirror := ledger.NewMirror(records)
+	books, jobs := books{mirror}, jobs{a.surveyor}
+	orphans := &sweep.Orphans{
+		Fleet: sandboxes{a.fleet}, Reaper: a.fleet, Ledger: books, Handler: launcher, Now: a.options.Now, Deployment: a.control.Deployment,
+	}
+	registrations := &sweep.Registrations{Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: a.options.Now}
+	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: a.options.Now}
 	unqueued := &sweep.Unqueued{
-		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: time.Now, Named: namedRepos(a.cfg.AllowedRepos), Pool: poolOf, Admit: a.admit,
+		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos), Pool: poolOf, Admit: a.admit,
+	}
+	deliveries := &sweep.Deliveries{
+		Hooks: hooks{a.surveyor}, Cursors: a.control, Ledger: books, Now: a.options.Now, Log: a.log,
+		App: a.cfg.AppID != 0, Orgs: a.cfg.RunnerScope == forge.ScopeOrg, Named: namedPlaces(a.cfg), Admit: a.admit,
 	}
 	loops := []sweep.Loop{
 		{Name: "orphans", Every: orphansEvery, RunOnce: orphans.RunOnce},
 		{Name: "registrations", Every: missedEvery, RunOnce: registrations.RunOnce},
 		{Name: "stuck", Every: stuckEvery, RunOnce: stuck.RunOnce},
 		{Name: "unqueued", Every: missedEvery, RunOnce: unqueued.RunOnce},
+		{Name: "deliveries", Every: missedEvery, RunOnce: deliveries.RunOnce},
 	}
-	if a.cfg.AppID != 0 { // A token can't read an App's deliveries; what they missed is found by the other sweeps.
-		deliveries := &sweep.Deliveries{Hook: appHook{a.surveyor}, Cursor: a.control, Now: time.Now}
-		loops = append(loops, sweep.Loop{Name: "deliveries", Every: missedEvery, RunOnce: deliveries.RunOnce})
-	}
-	return sweeps{election: leader.New(js, rand.Text(), a.log), loops: loops}
+	return sweeps{election: leader.New(js, rand.Text(), a.log), loops: loops, mirror: mirror}
 }
 
 // lead runs the sweeps whenever this worker leads, until ctx ends.
 func (a *App) lead(ctx context.Context) {
 	a.sweeps.election.Run(ctx, func(ctx context.Context) {
+		defer a.sweeps.mirror.Forget()
 		defer a.metrics.follow() // What another worker's sweeps find from now on, this one does not know.
 		sweep.Run(ctx, a.sweeps.loops, a.metrics, a.log)
 	})
@@ -80,16 +87,27 @@ func namedRepos(patterns []wire.RepoPattern) (repos []sweep.Repo) {
 	return repos
 }
 
+// namedPlaces are the repositories that are named, and the owners of whom all repositories are, if organizations have runners.
+func namedPlaces(cfg Config) []sweep.Repo {
+	places := namedRepos(cfg.AllowedRepos)
+	for _, p := range cfg.AllowedRepos {
+		if owner, name, _ := strings.Cut(p.String(), "/"); name == "*" && cfg.RunnerScope == forge.ScopeOrg {
+			places = append(places, sweep.Repo{Owner: owner})
+		}
+	}
+	return places
+}
+
 // What follows gives the adapters the ports of package sweep.
 
-type books struct{ *ledger.Ledger }
+type books struct{ *ledger.Mirror }
 
 func (b books) Runs(ctx context.Context) ([]sweep.Record[run.Run], error) {
-	return recordsOf(b.Ledger.Runs(ctx))
+	return recordsOf(b.Mirror.Runs(ctx))
 }
 
 func (b books) Runners(ctx context.Context) ([]sweep.Record[run.Runner], error) {
-	return recordsOf(b.Ledger.Runners(ctx))
+	return recordsOf(b.Mirror.Runners(ctx))
 }
 
 func recordsOf[T any](entries []ledger.Entry[T], err error) ([]sweep.Record[T], error) {
@@ -129,11 +147,19 @@ func (j jobs) Queued(ctx context.Context, in sweep.Repo) ([]run.Job, error) {
 	return queued, err
 }
 
-// appHook is the App's webhook.
-type appHook struct{ forge *forge.Forge }
+type hooks struct{ *forge.Forge }
 
-func (h appHook) Deliveries(ctx context.Context, since time.Time) ([]sweep.Delivery, error) {
-	listed, err := h.forge.Deliveries(ctx, forge.Hook{}, since)
+func (h hooks) Hooks(ctx context.Context, in sweep.Repo) ([]sweep.Hook, error) {
+	listed, err := h.Forge.Hooks(ctx, in.Owner, in.Name)
+	found := make([]sweep.Hook, 0, len(listed))
+	for _, l := range listed {
+		found = append(found, sweep.Hook(l))
+	}
+	return found, err
+}
+
+func (h hooks) Deliveries(ctx context.Context, hook sweep.Hook, since time.Time) ([]sweep.Delivery, error) {
+	listed, err := h.Forge.Deliveries(ctx, forge.Hook(hook), since)
 	found := make([]sweep.Delivery, 0, len(listed))
 	for _, l := range listed {
 		found = append(found, sweep.Delivery{ID: l.ID, GUID: l.GUID, Event: l.Event, OK: l.OK, At: l.At})
@@ -141,6 +167,6 @@ func (h appHook) Deliveries(ctx context.Context, since time.Time) ([]sweep.Deliv
 	return found, err
 }
 
-func (h appHook) Redeliver(ctx context.Context, id int64) error {
-	return h.forge.Redeliver(ctx, forge.Hook{}, id)
+func (h hooks) Redeliver(ctx context.Context, hook sweep.Hook, id int64) error {
+	return h.Forge.Redeliver(ctx, forge.Hook(hook), id)
 }

@@ -2,59 +2,9 @@
 package main
 
 import (
-	"fmt"
-	"io"
 	"os"
-
-	"github.com/alecthomas/kong"
 
 	"modal-github-runner/services/ingress/app"
 )
 
-type commands struct {
-	Run         runCommand         `cmd:"" default:"1" help:"Receive webhooks (the default)."`
-	Check       checkCommand       `cmd:"" help:"Validate the configuration and print it."`
-	Healthcheck healthcheckCommand `cmd:"" help:"Ask the running service whether it is ready."`
-	Version     versionCommand     `cmd:"" help:"Print which build this is."`
-}
-
-type (
-	runCommand   struct{}
-	checkCommand struct {
-		Markdown bool `help:"Print the table of all variables instead."`
-	}
-	healthcheckCommand struct{}
-	versionCommand     struct{}
-)
-
-func (runCommand) Run(out io.Writer) error     { return app.Serve(os.Environ(), out, os.Exit) }
-func (healthcheckCommand) Run() error          { return app.Healthcheck(os.Environ()) }
-func (versionCommand) Run(out io.Writer) error { return app.Version(out) }
-
-func (c checkCommand) Run(out io.Writer) error {
-	if c.Markdown {
-		return app.CheckMarkdown(out)
-	}
-	return app.Check(os.Environ(), out)
-}
-
-func main() { os.Exit(run()) }
-
-func run() int {
-	const badUsage = 2
-	parser, err := kong.New(&commands{}, kong.Name("ingress"), kong.Description("GitHub's webhooks become job events in NATS."),
-		kong.BindTo(os.Stdout, (*io.Writer)(nil)))
-	if err != nil {
-		panic(err) // only a wrong tag above can cause it
-	}
-	command, err := parser.Parse(os.Args[1:])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return badUsage
-	}
-	if err := command.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return app.ExitCode(err)
-	}
-	return 0
-}
+func main() { os.Exit(app.Main(os.Args[1:], os.Environ(), os.Stdout, os.Stderr, os.Exit)) }

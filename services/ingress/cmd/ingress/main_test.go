@@ -1,30 +1,20 @@
 package main
 
 import (
-	"bytes"
-	"errors"
-	"net"
 	"os"
 	"os/exec"
-	"regexp"
-	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"modal-github-runner/services/internal/cli/clitest"
 	"modal-github-runner/services/internal/natstest"
 )
 
-// asCommand makes the test binary behave as the command, so that a process can be started without a build.
-const asCommand = "TEST_AS_COMMAND=1"
-
 func TestMain(m *testing.M) {
-	if os.Getenv("TEST_AS_COMMAND") != "" {
-		os.Exit(run())
+	if os.Getenv(clitest.AsCommand) != "" {
+		main()
 	}
 	os.Exit(m.Run())
 }
@@ -32,92 +22,34 @@ func TestMain(m *testing.M) {
 func TestExitCodesAndOutput(t *testing.T) {
 	t.Parallel()
 	good := []string{"WEBHOOK_SECRET=canary"}
-	for name, test := range map[string]struct {
-		args    []string
-		environ []string
-		code    int
-		stdout  string // regular expressions
-		stderr  string
-	}{
-		"version":                       {[]string{"version"}, nil, 0, `^ingress \S+ \(\S+, go1\.\S+\)\n$`, `^$`},
-		"check of a good configuration": {[]string{"check"}, good, 0, `(?m)^WEBHOOK_SECRET +\[redacted\] +env$`, `^$`},
-		"check of a bad configuration":  {[]string{"check"}, []string{"INGRESS_MAX_BODY=0"}, 2, `(?m)^INGRESS_MAX_BODY +1MiB +default$`, `WEBHOOK_SECRET: is required`},
-		"help":                          {[]string{"--help"}, nil, 0, `healthcheck`, `^$`},
-		"an unknown command":            {[]string{"walk"}, good, 2, `^$`, `walk`},
-		"healthcheck of nobody":         {[]string{"healthcheck"}, append(good, "INGRESS_ADMIN_ADDR=127.0.0.1:1"), 1, `^$`, `refused`},
-		"an address that can't be ours": {nil, append(good, "INGRESS_ADDR=192.0.2.1:1"), 1, `^$`, `open public listener`},
+	for name, test := range map[string]clitest.Case{
+		"version":                       {Args: []string{"version"}, Stdout: `^ingress \S+ \(\S+, go1\.\S+\)\n$`, Stderr: `^$`},
+		"check of a good configuration": {Args: []string{"check"}, Environ: good, Stdout: `(?m)^WEBHOOK_SECRET +\[redacted\] +env$`, Stderr: `^$`},
+		"check of a bad configuration":  {Args: []string{"check"}, Environ: []string{"INGRESS_MAX_BODY=0"}, Code: 2, Stdout: `(?m)^INGRESS_MAX_BODY +0 +env \(invalid\)$`, Stderr: `WEBHOOK_SECRET: is required`},
+		"a bad configuration":           {Environ: []string{"INGRESS_ADDR=:99999"}, Code: 2, Stdout: `^$`, Stderr: `^bad configuration:\nWEBHOOK_SECRET: .*\nINGRESS_ADDR: .*\n$`},
+		"help":                          {Args: []string{"--help"}, Stdout: `healthcheck`, Stderr: `^$`},
+		"an unknown command":            {Args: []string{"walk"}, Environ: good, Code: 2, Stdout: `^$`, Stderr: `walk`},
+		"healthcheck of nobody":         {Args: []string{"healthcheck"}, Environ: append(good, "INGRESS_ADMIN_ADDR=127.0.0.1:1"), Code: 1, Stdout: `^$`, Stderr: `refused`},
+		"an address that can't be ours": {Environ: append(good, "INGRESS_ADDR=192.0.2.1:1"), Code: 1, Stdout: `^$`, Stderr: `open public listener`},
+		"a header that can't be sent": {
+			Environ: append(good, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS=canary"),
+			Code:    2, Stdout: `^$`, Stderr: `^bad configuration:\nOTEL_EXPORTER_OTLP_HEADERS: must be name=value pairs`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var stdout, stderr bytes.Buffer
-			command := command(t, test.args, test.environ)
-			command.Stdout, command.Stderr = &stdout, &stderr
-			code := exitCode(t, command.Run())
-			if code != test.code || !regexp.MustCompile(test.stdout).Match(stdout.Bytes()) || !regexp.MustCompile(test.stderr).Match(stderr.Bytes()) {
-				t.Errorf("exit code %d\nstdout: %s\nstderr: %s", code, &stdout, &stderr)
-			}
-			if strings.Contains(stdout.String()+stderr.String(), "canary") {
-				t.Error("the secret is shown")
-			}
+			test.Run(t)
 		})
-	}
-}
-
-func TestBadConfigurationListsEveryErrorBeforeListening(t *testing.T) {
-	t.Parallel()
-	var stderr bytes.Buffer
-	command := command(t, nil, []string{
-		"INGRESS_ADDR=8080", "INGRESS_MAX_BODY=0", "INGRESS_DRAIN_DELAY=soon", "INGRESS_ADMIN_ADR=x", "ALLOWED_REPOS=acme",
-		"NATS_URL=http://x", "LOG_FORMAT=xml", "NATS_USER=u",
-	})
-	command.Stderr = &stderr
-	if code := exitCode(t, command.Run()); code != 2 {
-		t.Errorf("exit code %d", code)
-	}
-	want := `bad configuration:
-WEBHOOK_SECRET: is required (or WEBHOOK_SECRET_FILE)
-ALLOWED_REPOS: must be owner/repo or owner/* (got "acme")
-INGRESS_MAX_BODY: must be between 1KiB and 25MiB (got "0")
-INGRESS_DRAIN_DELAY: must be a duration such as 500ms, 30s or 2h (got "soon")
-NATS_URL: must be a URL of scheme nats, tls, ws, wss (got "http://x")
-LOG_FORMAT: must be auto, json or text (got "xml")
-INGRESS_ADMIN_ADR: is not a known variable, did you mean INGRESS_ADMIN_ADDR?
-INGRESS_ADDR: must be host:port or :port (got "8080")
-NATS_USER: must be set together with NATS_PASSWORD (got "u")
-`
-	if diff := cmp.Diff(want, stderr.String()); diff != "" {
-		t.Error(diff)
 	}
 }
 
 func TestTheProcessServesUntilSIGTERMAndEndsCleanly(t *testing.T) {
 	t.Parallel()
-	server := natstest.Start(t)
-	admin := freeAddr(t)
-	environ := []string{
-		"WEBHOOK_SECRET=canary", "INGRESS_ADDR=127.0.0.1:0", "INGRESS_ADMIN_ADDR=" + admin, "NATS_URL=" + server.URL(),
-	}
-	var log lines
-	process := command(t, []string{"run"}, environ)
-	process.Stdout, process.Stderr = &log, &log
-	if err := process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(60 * time.Second)
-	for command(t, []string{"healthcheck"}, environ).Run() != nil {
-		if time.Now().After(deadline) {
-			t.Fatalf("not ready; log:\n%s", log.String())
-		}
-	}
-	if err := process.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := exitCode(t, process.Wait()); code != 0 || !strings.Contains(log.String(), "received terminated") {
-		t.Errorf("exit code %d; log:\n%s", code, log.String())
-	}
-	if conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", admin); err == nil {
-		t.Errorf("somebody still listens, %v", conn.Close())
-	}
+	admin := clitest.FreeAddr(t)
+	clitest.ServesUntilSIGTERM(t, []string{
+		"WEBHOOK_SECRET=canary", "INGRESS_ADDR=127.0.0.1:0", "INGRESS_ADMIN_ADDR=" + admin, "NATS_URL=" + natstest.Start(t).URL(),
+		"INGRESS_PORT=tcp://10.0.0.1:8080", "INGRESS_SERVICE_HOST=10.0.0.1", // As Kubernetes tells of a service of that name.
+	}, admin)
 }
 
 // Whatever is linked into the public process is read before it gets here.
@@ -181,54 +113,3 @@ modal-github-runner/proto
 modal-github-runner/services/ingress
 modal-github-runner/services/internal
 `
-
-func command(t *testing.T, args, environ []string) *exec.Cmd {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), os.Args[0], args...)
-	c.Env = slices.Concat(environ, []string{asCommand})
-	return c
-}
-
-func exitCode(t *testing.T, err error) int {
-	t.Helper()
-	if err == nil {
-		return 0
-	}
-	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok {
-		t.Fatal(err)
-	}
-	return exit.ExitCode()
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := listener.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	return listener.Addr().String()
-}
-
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.String()
-}

@@ -1,4 +1,5 @@
-// Package limit bounds what the public may use up: requests at work, and log lines about requests that nobody vouched for.
+// Package limit bounds what the public may use up: the memory of bodies on their way in, requests at work, and log lines
+// about requests that nobody vouched for.
 //
 // What may never happen here: waiting. What is over the limit is refused at once, so that a flood costs no memory.
 package limit

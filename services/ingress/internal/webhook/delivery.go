@@ -18,6 +18,7 @@ const (
 	IgnoredAction    Outcome = "ignored_action"
 	IgnoredLabel     Outcome = "ignored_label"
 	IgnoredPolicy    Outcome = "ignored_policy"
+	Pinged           Outcome = "ping"
 	BadSignature     Outcome = "bad_signature"
 	TooLarge         Outcome = "too_large"
 	Malformed        Outcome = "malformed"

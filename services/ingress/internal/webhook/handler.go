@@ -5,11 +5,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"mime"
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -27,8 +25,6 @@ const (
 	answerWithin = 9 * time.Second
 	// retryAfterSeconds is advice for proxies and people; GitHub does not retry by itself.
 	retryAfterSeconds = 5
-	// maxDeliveryBytes has room for more than the GUIDs that GitHub sends.
-	maxDeliveryBytes = 64
 )
 
 // Publisher stores events for the workers. A nil error means that ev is stored; duplicate, that it was stored before.
@@ -42,8 +38,9 @@ type Options struct {
 	Keys      *Keys
 	Policy    Policy
 	Publisher Publisher
-	InFlight  *limit.InFlight
-	MaxBody   int64 // bytes
+	Bodies    *limit.Bodies   // what is not verified yet
+	InFlight  *limit.InFlight // what is
+	MaxBody   int64           // bytes
 	Logger    *slog.Logger
 	Tracer    trace.Tracer
 	Observe   func(Delivery) // called once per delivery, after its answer
@@ -88,83 +85,24 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // handle fills in d, in the order of the table.
 func (h *Handler) handle(ctx context.Context, w http.ResponseWriter, r *http.Request, d *Delivery) {
+	body := h.receive(w, r, d)
+	if d.done() {
+		return
+	}
 	leave, ok := h.options.InFlight.Enter()
 	if !ok {
 		d.refuse(http.StatusServiceUnavailable, Throttled, errors.New("too many requests at work"))
 		return
 	}
 	defer leave()
-	body := h.read(w, r, d)
-	if d.done() || !h.verify(r, body, d) {
-		return
-	}
 	switch d.Event {
 	case eventPing:
-		d.accept(http.StatusOK, IgnoredAction)
+		d.accept(http.StatusOK, Pinged)
 	case eventJob:
 		h.handleJob(ctx, body, d)
 	default:
 		d.ignore(OtherEvent)
 	}
-}
-
-// read returns the body of a request that is worth verifying; otherwise d is done.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, d *Delivery) []byte {
-	if !isPlainJSON(r.Header) {
-		d.refuse(http.StatusUnsupportedMediaType, Malformed, errors.New("body must be application/json without encoding"))
-		return nil
-	}
-	if r.ContentLength > h.options.MaxBody {
-		d.refuse(http.StatusRequestEntityTooLarge, TooLarge, errors.New("declared body is too large"))
-		return nil
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.options.MaxBody))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		d.refuse(http.StatusRequestEntityTooLarge, TooLarge, errors.New("body is too large"))
-	} else if err != nil {
-		d.refuse(http.StatusBadRequest, Malformed, errors.New("body was cut off"))
-	}
-	return body
-}
-
-func isPlainJSON(header http.Header) bool {
-	contentType, encoding := header.Values("Content-Type"), header.Values("Content-Encoding")
-	if len(contentType) != 1 || len(encoding) > 1 {
-		return false
-	}
-	media, _, err := mime.ParseMediaType(contentType[0])
-	plain := len(encoding) == 0 || strings.EqualFold(encoding[0], "identity")
-	return err == nil && media == "application/json" && plain
-}
-
-// verify reports whether the body is signed and its headers make sense; otherwise d is done. The headers beside the
-// signature are not signed, so the body alone says what happened; they select how it is read.
-func (h *Handler) verify(r *http.Request, body []byte, d *Delivery) bool {
-	signatures := r.Header.Values("X-Hub-Signature-256")
-	if len(signatures) > 1 {
-		d.refuse(http.StatusBadRequest, Malformed, errors.New("X-Hub-Signature-256: must come once"))
-		return false
-	}
-	if err := h.options.Keys.Verify(body, strings.Join(signatures, "")); err != nil {
-		d.refuse(http.StatusUnauthorized, BadSignature, err)
-		return false
-	}
-	d.Verified = true
-	events, ids := r.Header.Values("X-Github-Event"), r.Header.Values("X-Github-Delivery")
-	if len(events) != 1 || len(ids) != 1 || !isDeliveryID(ids[0]) {
-		d.refuse(http.StatusBadRequest, Malformed, errors.New("event and delivery id must come once, the latter a GUID"))
-		return false
-	}
-	d.Event, d.Action, d.id = eventOf(events[0]), other, ids[0]
-	return true
-}
-
-// isDeliveryID accepts GUIDs and what looks alike: the id becomes a message's header.
-func isDeliveryID(id string) bool {
-	strange := func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-'
-	}
-	return id != "" && len(id) <= maxDeliveryBytes && !strings.ContainsFunc(id, strange)
 }
 
 func (h *Handler) handleJob(ctx context.Context, body []byte, d *Delivery) {

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"modal-github-runner/services/ingress/internal/webhook"
+	"modal-github-runner/services/internal/faultstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -66,7 +67,7 @@ func cases(t *testing.T) map[string]struct {
 		"a ping is answered": {with(func(r *http.Request) {
 			*r = *signed(payload(t, "other/ping.json"))
 			r.Header.Set("X-Github-Event", "ping")
-		}), 200, webhook.IgnoredAction, false},
+		}), 200, webhook.Pinged, false},
 		"A01 no signature":            {with(func(r *http.Request) { r.Header.Del("X-Hub-Signature-256") }), 401, webhook.BadSignature, false},
 		"A02 a wrong signature":       {header("X-Hub-Signature-256", sign("wrong", queued)), 401, webhook.BadSignature, false},
 		"A02 the empty key is no key": {header("X-Hub-Signature-256", sign("", queued)), 401, webhook.BadSignature, false},
@@ -74,23 +75,30 @@ func cases(t *testing.T) map[string]struct {
 			r.Header.Del("X-Hub-Signature-256")
 			r.Header.Set("X-Hub-Signature", "sha1="+strings.Repeat("0", 40))
 		}), 401, webhook.BadSignature, false},
-		"A03 SHA-1 in the new header":             {header("X-Hub-Signature-256", "sha1="+strings.Repeat("0", 40)), 401, webhook.BadSignature, false},
-		"A04 an empty signature":                  {header("X-Hub-Signature-256", "sha256="), 401, webhook.BadSignature, false},
-		"A04 an odd number of digits":             {header("X-Hub-Signature-256", sign(secret, queued)[:70]), 401, webhook.BadSignature, false},
-		"A04 no digits":                           {header("X-Hub-Signature-256", "sha256="+strings.Repeat("z", 64)), 401, webhook.BadSignature, false},
-		"A04 upper-case digits":                   {header("X-Hub-Signature-256", "sha256="+strings.ToUpper(sign(secret, queued)[7:])), 401, webhook.BadSignature, false},
-		"A04 two signatures":                      {twice("X-Hub-Signature-256"), 400, webhook.Malformed, false},
-		"A05 signed over other bytes":             {header("X-Hub-Signature-256", sign(secret, "\ufeff"+queued)), 401, webhook.BadSignature, false},
-		"A05 a byte order mark":                   {body("\ufeff" + queued), 400, webhook.Malformed, false},
-		"A05 compressed":                          {header("Content-Encoding", "gzip"), 415, webhook.Malformed, false},
-		"A06 a form":                              {header("Content-Type", "application/x-www-form-urlencoded"), 415, webhook.Malformed, false},
-		"A06 no content type":                     {with(func(r *http.Request) { r.Header.Del("Content-Type") }), 415, webhook.Malformed, false},
-		"A06 two content types":                   {twice("Content-Type"), 415, webhook.Malformed, false},
-		"A07 too large, declared":                 {with(func(r *http.Request) { r.ContentLength = maxBody + 1; r.Body = io.NopCloser(unreadable{}) }), 413, webhook.TooLarge, false},
-		"A07 too large, chunked":                  {with(func(r *http.Request) { *r = *signed(strings.Repeat(" ", maxBody+1)); r.ContentLength = -1 }), 413, webhook.TooLarge, false},
-		"A07 exactly the limit":                   {body(queued + strings.Repeat(" ", maxBody-len(queued))), 202, webhook.Published, true},
-		"F17 the client goes away":                {with(func(r *http.Request) { r.Body = io.NopCloser(unreadable{}) }), 400, webhook.Malformed, false},
-		"A08 too many at work":                    {func(r *rig) *http.Request { r.inFlight.Enter(); return signed(queued) }, 503, webhook.Throttled, false},
+		"A03 SHA-1 in the new header": {header("X-Hub-Signature-256", "sha1="+strings.Repeat("0", 40)), 401, webhook.BadSignature, false},
+		"A04 an empty signature":      {header("X-Hub-Signature-256", "sha256="), 401, webhook.BadSignature, false},
+		"A04 an odd number of digits": {header("X-Hub-Signature-256", sign(secret, queued)[:70]), 401, webhook.BadSignature, false},
+		"A04 no digits":               {header("X-Hub-Signature-256", "sha256="+strings.Repeat("z", 64)), 401, webhook.BadSignature, false},
+		"A04 upper-case digits":       {header("X-Hub-Signature-256", "sha256="+strings.ToUpper(sign(secret, queued)[7:])), 401, webhook.BadSignature, false},
+		"A04 two signatures":          {twice("X-Hub-Signature-256"), 400, webhook.Malformed, false},
+		"A05 signed over other bytes": {header("X-Hub-Signature-256", sign(secret, "\ufeff"+queued)), 401, webhook.BadSignature, false},
+		"A05 a byte order mark":       {body("\ufeff" + queued), 400, webhook.Malformed, false},
+		"A05 compressed":              {header("Content-Encoding", "gzip"), 415, webhook.Malformed, false},
+		"A06 a form":                  {header("Content-Type", "application/x-www-form-urlencoded"), 415, webhook.Malformed, false},
+		"A06 no content type":         {with(func(r *http.Request) { r.Header.Del("Content-Type") }), 415, webhook.Malformed, false},
+		"A06 two content types":       {twice("Content-Type"), 415, webhook.Malformed, false},
+		"A07 too large, declared":     {with(func(r *http.Request) { r.ContentLength = maxBody + 1; r.Body = io.NopCloser(unreadable{}) }), 413, webhook.TooLarge, false},
+		"A07 too large, chunked":      {with(func(r *http.Request) { *r = *signed(strings.Repeat(" ", maxBody+1)); r.ContentLength = -1 }), 413, webhook.TooLarge, false},
+		"A07 exactly the limit":       {body(queued + strings.Repeat(" ", maxBody-len(queued))), 202, webhook.Published, true},
+		"F17 the client goes away":    {with(func(r *http.Request) { r.Body = io.NopCloser(unreadable{}) }), 400, webhook.Malformed, false},
+		"A08 too many at work":        {func(r *rig) *http.Request { r.inFlight.Enter(); return signed(queued) }, 503, webhook.Throttled, false},
+		"A08 too many at work are no matter of strangers": {func(r *rig) *http.Request {
+			r.inFlight.Enter()
+			bad := signed(queued)
+			bad.Header.Del("X-Hub-Signature-256")
+			return bad
+		}, 401, webhook.BadSignature, false},
+		"A08 bodies that are not given up leave no room": {func(r *rig) *http.Request { r.fill(); return signed(queued) }, 503, webhook.Throttled, false},
 		"A09 another path":                        {with(func(r *http.Request) { r.URL.Path = "/" }), 404, "", false},
 		"A09 a path below":                        {with(func(r *http.Request) { r.URL.Path += "/" }), 404, "", false},
 		"A28 no metrics in public":                {with(func(r *http.Request) { r.URL.Path = "/metrics" }), 404, "", false},
@@ -137,11 +145,14 @@ var (
 
 func TestEveryRequestGetsTheAnswerOfTheTable(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F16", "F17", "F26", "F27")
 	for name, test := range cases(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			response := r.send(test.request(r))
+			request := test.request(r)
+			atWork, held := r.inFlight.Now(), r.bodies.Held()
+			response := r.send(request)
 			if response.Code != test.status || (len(r.queue.stored) == 1) != test.published {
 				t.Errorf("status %d, %d published; log:\n%s", response.Code, len(r.queue.stored), r.log.String())
 			}
@@ -162,8 +173,8 @@ func TestEveryRequestGetsTheAnswerOfTheTable(t *testing.T) {
 			if said := response.Body.String(); len(said) > 30 || strings.Contains(r.log.String(), "canary") || strings.Contains(said, "canary") {
 				t.Errorf("answer %q; log:\n%s", said, r.log.String())
 			}
-			if r.inFlight.Now() > 0 && test.outcome != webhook.Throttled {
-				t.Error("its place is still taken")
+			if r.inFlight.Now() != atWork || r.bodies.Held() != held {
+				t.Errorf("%d at work and %d bytes held, want %d and %d as before", r.inFlight.Now(), r.bodies.Held(), atWork, held)
 			}
 		})
 	}
@@ -171,6 +182,7 @@ func TestEveryRequestGetsTheAnswerOfTheTable(t *testing.T) {
 
 func TestARedeliveryIsAcceptedAndStoredOnce(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F02")
 	r := newRig(t)
 	queued := ours(t)
 	for _, want := range []webhook.Outcome{webhook.Published, webhook.Duplicate} {

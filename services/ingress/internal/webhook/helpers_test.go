@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -29,6 +30,8 @@ const (
 	secret   = "canary-webhook-secret"
 	delivery = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
 	maxBody  = 64 << 10
+	// room is for eight bodies that keep still.
+	room = 8 * limit.EntryCost
 )
 
 // queue is a publisher that keeps what it stored and can be broken.
@@ -37,9 +40,15 @@ type queue struct {
 	stored []*jobsv1.JobEvent
 	err    error
 	panics bool
+	takes  time.Duration
 }
 
-func (q *queue) Publish(_ context.Context, ev *jobsv1.JobEvent) (bool, error) {
+func (q *queue) Publish(ctx context.Context, ev *jobsv1.JobEvent) (bool, error) {
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-time.After(q.takes):
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.panics {
@@ -61,7 +70,9 @@ func (q *queue) Publish(_ context.Context, ev *jobsv1.JobEvent) (bool, error) {
 type rig struct {
 	handler    *webhook.Handler
 	queue      *queue
+	bodies     *limit.Bodies
 	inFlight   *limit.InFlight
+	mu         sync.Mutex
 	deliveries []webhook.Delivery
 	log        bytes.Buffer
 }
@@ -72,24 +83,38 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{queue: &queue{}, inFlight: limit.NewInFlight(1)}
+	r := &rig{queue: &queue{}, bodies: limit.NewBodies(room), inFlight: limit.NewInFlight(1)}
 	r.handler = webhook.NewHandler(webhook.Options{
 		Keys:      keys,
 		Policy:    policy("Codertocat/Hello-World", "octo-org/*"),
 		Publisher: r.queue,
+		Bodies:    r.bodies,
 		InFlight:  r.inFlight,
 		MaxBody:   maxBody,
 		Logger:    slog.New(slog.NewTextHandler(&r.log, nil)),
 		Tracer:    noop.NewTracerProvider().Tracer(""),
-		Observe:   func(d webhook.Delivery) { r.deliveries = append(r.deliveries, d) },
+		Observe:   r.observe,
 	})
 	return r
+}
+
+func (r *rig) observe(d webhook.Delivery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deliveries = append(r.deliveries, d)
 }
 
 func (r *rig) send(request *http.Request) *httptest.ResponseRecorder {
 	recorder := httptest.NewRecorder()
 	r.handler.ServeHTTP(recorder, request)
 	return recorder
+}
+
+// fill takes all the memory that bodies may have.
+func (r *rig) fill() {
+	for ok := true; ok; {
+		_, ok = r.bodies.Enter(func() {})
+	}
 }
 
 func policy(repos ...string) webhook.Policy {

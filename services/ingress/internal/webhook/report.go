@@ -41,7 +41,7 @@ func (r *reporter) report(ctx context.Context, d Delivery) {
 	)
 	level := slog.LevelInfo
 	switch d.Outcome {
-	case Published, Duplicate, IgnoredAction, IgnoredLabel, IgnoredPolicy:
+	case Published, Duplicate, IgnoredAction, IgnoredLabel, IgnoredPolicy, Pinged:
 	case BadSignature, TooLarge, Malformed, Throttled:
 		level = slog.LevelWarn
 	case QueueUnavailable, Failed:

@@ -26,28 +26,35 @@ type cli struct {
 func main() { os.Exit(run()) }
 
 func run() int {
-	command := kong.Parse(&cli{}, kong.Name("simulator"), kong.Description("GitHub and Modal on this machine."))
-	command.BindTo(os.Stdout, (*io.Writer)(nil))
-	err := command.BindToProvider(signalled)
-	if err == nil {
-		err = command.Run()
+	parser, err := kong.New(&cli{}, kong.Name("simulator"), kong.Description("GitHub and Modal on this machine."),
+		kong.BindTo(os.Stdout, (*io.Writer)(nil)), kong.BindToProvider(signalled))
+	if err != nil {
+		panic(err) // only a wrong tag above can cause it
 	}
-	exit, isExit := errors.AsType[*app.ExitError](err)
-	switch {
-	case isExit:
-		return exit.Code
-	case err != nil:
+	command, err := parser.Parse(os.Args[1:])
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "simulator:", err)
-		return 1
+		return 2 // as for a bad configuration
 	}
-	return 0
+	err = command.Run()
+	if _, isRunner := errors.AsType[*app.ExitError](err); err != nil && !isRunner {
+		fmt.Fprintln(os.Stderr, "simulator:", err)
+	}
+	return app.ExitCode(err)
 }
 
 // signalled is asked for by the commands that end in good order on a first signal; Ctrl-C once more ends them at once.
 func signalled() (context.Context, error) {
-	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// SIGTERM stays caught: a process whose parent dies may get it once for each of the parent's threads, and has sandboxes
-	// to end.
+	// Where nobody reads what is printed any more, SIGPIPE would leave processes and files behind. It is caught, not
+	// ignored: what this process starts would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // As under nohup, which a handler would undo.
+		stops = append(stops, syscall.SIGHUP)
+	}
+	ctx, _ := signal.NotifyContext(context.Background(), stops...)
+	// The others stay caught. A process whose parent dies may get SIGTERM once for each of the parent's threads, and has
+	// sandboxes to end; of a closed terminal the kernel and the shell both tell by SIGHUP.
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
 	return ctx, nil
 }

@@ -26,9 +26,11 @@ const (
 	// A job counts as lost when the workload has not ended by patience after its last run was started, and perJob more
 	// for each job: two busy cores serve several jobs a second.
 	patience, perJob = 2 * time.Minute, time.Second
-	// grace is what sandboxes and registrations get to go after the last job has ended: a runner that no job took is gone
-	// within 30 s.
-	grace = 45 * time.Second
+	// What may be left for how long after the last job has ended: a runner that no job took is gone within 30 s, and its
+	// registration only after the minute or two for which GitHub refuses calls when there were too many.
+	sandboxGrace, registrationGrace = 45 * time.Second, 150 * time.Second
+	// rounding of times in the last lines.
+	rounding = 100 * time.Millisecond
 	// tailLines of each log are shown when the demo fails.
 	tailLines = 10
 )
@@ -69,8 +71,11 @@ func (c Cmd) Validate() error {
 }
 
 // Run implements the command. It returns an error if a job was lost or failed unasked, if a sandbox or a registration was
-// left, if a program died, or if ctx ended first. No process is left in any case.
-func (c Cmd) Run(ctx context.Context, out io.Writer) (err error) {
+// left, if a program died, if asked ended first, or if nobody read what it prints. No process is left in any case.
+func (c Cmd) Run(asked context.Context, out io.Writer) (err error) {
+	ctx, stop := context.WithCancelCause(asked)
+	defer stop(nil)
+	screen := newScreen(out, stop)
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("path of this program: %w", err)
@@ -79,15 +84,16 @@ func (c Cmd) Run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("directory of the demo: %w", err)
 	}
+	defer sayStop(asked, screen, dir)()
 	failed := true // by a panic, too
 	defer func() {
 		if c.Keep || (failed && ctx.Err() == nil) {
-			fmt.Fprintf(out, "demo: logs and data are in %s\n", dir)
+			fmt.Fprintf(screen, "demo: logs and data are in %s\n", dir)
 			return
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
-	fmt.Fprintf(out, "demo: starting nats-server, simulator, %d ingress, %d worker\n", c.Ingresses, c.Workers)
+	fmt.Fprintf(screen, "demo: starting nats-server, simulator, %d × ingress, %d × worker\n", c.Ingresses, c.Workers)
 	r, err := rig.Start(ctx, rig.Options{
 		Dir: dir, Bin: cmp.Or(c.Bin, filepath.Dir(exe)), Ingresses: c.Ingresses, Workers: c.Workers, Seed: c.Seed,
 	})
@@ -98,35 +104,55 @@ func (c Cmd) Run(ctx context.Context, out io.Writer) (err error) {
 		err = errors.Join(err, r.Stop())
 		failed = err != nil
 		if failed && ctx.Err() == nil && !errors.Is(err, errVerdict) {
-			fmt.Fprintf(out, "%s\n", r.Tails(tailLines))
+			fmt.Fprintf(screen, "%s\n", r.Tails(tailLines))
 		}
 	}()
-	return c.serve(ctx, r, out)
+	if err := c.serve(ctx, r, screen); err != nil {
+		return err
+	}
+	return context.Cause(ctx) // what was printed last may have reached nobody
+}
+
+// sayStop prints, once ctx ends, that the demo stops, and what becomes of dir if that is not waited for. The function that
+// it returns ends the watch.
+func sayStop(ctx context.Context, out *screen, dir string) (end func()) {
+	said := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(said)
+		before := ""
+		if out.terminal {
+			before = "\n" // leaves the line that changes
+		}
+		fmt.Fprintf(out, "%sdemo: stopping everything; Ctrl-C once more ends it at once and leaves %s behind, with keys in it\n", before, dir)
+	})
+	return func() {
+		if !stop() {
+			<-said
+		}
+	}
 }
 
 // serve puts the workload in and follows it to its end.
-func (c Cmd) serve(ctx context.Context, r *rig.Rig, out io.Writer) error {
+func (c Cmd) serve(ctx context.Context, r *rig.Rig, out *screen) error {
 	if err := Prepare(ctx, r); err != nil {
 		return err
 	}
 	plan := workload.Plan(workload.Options{Jobs: c.Jobs, Fail: c.Fail, Rate: c.Rate, Seed: c.Seed})
 	fmt.Fprintf(out, "demo: %d jobs in %d workflow runs\n", c.Jobs, len(plan))
-	began := time.Now()
 	show := newProgress(out, c.Jobs)
 	strike := func(report.Counts) error { return nil }
 	if c.KillWorker {
 		strike = c.killer(ctx, r, show)
 	}
 	final, err := Serve(ctx, r, plan, func(now report.Report) error {
-		counts := now.Counts()
-		show.update(counts)
-		return strike(counts)
+		show.update(now)
+		return strike(now.Counts())
 	})
 	show.end()
 	if err != nil {
 		return err
 	}
-	return c.judge(final, time.Since(began), out)
+	return c.judge(final, time.Now(), out)
 }
 
 // killer returns what kills the first worker once half of the jobs are launched.
@@ -145,15 +171,13 @@ func (c Cmd) killer(ctx context.Context, r *rig.Rig, show *progress) func(report
 	}
 }
 
-func (c Cmd) judge(final report.Report, took time.Duration, out io.Writer) error {
+// judge says how it went, for a workload that was looked at last at the time seen.
+func (c Cmd) judge(final report.Report, seen time.Time, out io.Writer) error {
 	if err := final.WriteTable(out); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
-	counts := final.Counts()
-	fmt.Fprintf(out, "\ndemo: %d jobs finished in %s, %.1f a second\n",
-		counts.Done(), took.Round(time.Millisecond), float64(counts.Done())/took.Seconds())
-	fmt.Fprintln(out, final.Summary(c.Jobs))
-	switch {
+	fmt.Fprintf(out, "\n%s\n%s\n", pace(final, seen), final.Summary(c.Jobs))
+	switch counts := final.Counts(); {
 	case counts.Done() < c.Jobs:
 		return fmt.Errorf("%w: jobs were lost", errVerdict)
 	case final.Leaked() > 0:
@@ -162,4 +186,15 @@ func (c Cmd) judge(final report.Report, took time.Duration, out io.Writer) error
 		return fmt.Errorf("%w: %d jobs failed, %d were asked to", errVerdict, counts.Failed, c.Fail)
 	}
 	return nil
+}
+
+// pace tells the time that the jobs took from the time that their surplus runners were waited for.
+func pace(final report.Report, seen time.Time) string {
+	began, ended := final.Span()
+	took, done := ended.Sub(began), final.Counts().Done()
+	if done == 0 {
+		return "demo: no job finished"
+	}
+	return fmt.Sprintf("demo: %d jobs from the first queued to the last finished in %s, %.1f a second; %s later %d runners were left",
+		done, took.Round(rounding), float64(done)/took.Seconds(), max(0, seen.Sub(ended)).Round(rounding), len(final.Runners()))
 }

@@ -4,8 +4,12 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"modal-github-runner/services/simulator/internal/demo"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestValidate(t *testing.T) {
 	good := demo.Cmd{Jobs: 25, Workers: 2, Ingresses: 1}

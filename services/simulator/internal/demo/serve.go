@@ -43,7 +43,7 @@ func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func
 		}
 	})
 	deadline := time.Now().Add(plan[len(plan)-1].At + patience + time.Duration(jobs)*perJob)
-	ended := false
+	var ended time.Time
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
@@ -54,10 +54,13 @@ func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func
 		if err != nil {
 			return now, err
 		}
-		if !ended && now.Counts().Done() == jobs {
-			ended, deadline = true, time.Now().Add(grace)
+		if now.Counts().Done() == jobs {
+			if ended.IsZero() {
+				ended = time.Now()
+			}
+			deadline = ended.Add(grace(now))
 		}
-		if time.Now().After(deadline) || (ended && now.Leaked() == 0) {
+		if time.Now().After(deadline) || (!ended.IsZero() && now.Leaked() == 0) {
 			return now, nil
 		}
 		select {
@@ -66,6 +69,14 @@ func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func
 		case <-ticker.C:
 		}
 	}
+}
+
+// grace is how long after the last job has ended that which is left may take to go.
+func grace(left report.Report) time.Duration {
+	if len(left.Sandboxes) > 0 {
+		return sandboxGrace
+	}
+	return registrationGrace
 }
 
 func dispatch(ctx context.Context, s *rig.Simulator, plan []workload.Dispatch) error {

@@ -86,6 +86,15 @@ func TestAnswersFollowTheDescription(t *testing.T) {
 	must(t, err)
 	_, _, err = app.Apps.RedeliverHookDelivery(ctx, appList[0].GetID())
 	accepted(t, err)
+	repoHooks, _, err := user.Repositories.ListHooks(ctx, "acme", "app", nil)
+	must(t, err)
+	orgHooks, _, err := user.Organizations.ListHooks(ctx, "acme", nil)
+	must(t, err)
+	for want, got := range map[int64][]*github.Hook{repoHook.ID: repoHooks, orgHook.ID: orgHooks} {
+		if len(got) != 1 || got[0].GetID() != want || !got[0].GetActive() || got[0].Events[0] != "workflow_job" || got[0].GetConfig().GetURL() != receiver.URL {
+			t.Errorf("listed %v, want hook %d alone", got, want)
+		}
+	}
 	repoList, _, err := user.Repositories.ListHookDeliveries(ctx, "acme", "app", repoHook.ID, nil)
 	must(t, err)
 	_, _, err = user.Repositories.GetHookDelivery(ctx, "acme", "app", repoHook.ID, repoList[0].GetID())

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"modal-github-runner/services/simulator/internal/fakegithub/access"
 	"modal-github-runner/services/simulator/internal/fakegithub/hooks"
 	"modal-github-runner/services/simulator/internal/fakegithub/reply"
 	"modal-github-runner/services/simulator/internal/fakegithub/shape"
@@ -75,21 +74,14 @@ func findInstallation(c *call) (answer, error) {
 	return answer{}, errNotFound
 }
 
-// hook finds the hook that the path names, as far as the caller may see it.
+// hook finds the hook that the path names, as far as the caller may see it. The App has one.
 func (c *call) hook() (int64, error) {
-	kind, target := hooks.App, ""
-	if c.who.Role != access.App {
-		scope, err := c.scope()
-		if err != nil {
-			return 0, err
-		}
-		kind, target = hooks.Organization, scope.Owner
-		if scope.Repo != "" {
-			kind, target = hooks.Repository, scope.Owner+"/"+scope.Repo
-		}
+	found, err := c.hooks()
+	if err != nil {
+		return 0, err
 	}
-	for _, h := range c.gh.Hooks.List() {
-		if h.Kind == kind && h.Target == target && (kind == hooks.App || strconv.FormatInt(h.ID, 10) == c.PathValue("hook_id")) {
+	for _, h := range found {
+		if h.Kind == hooks.App || strconv.FormatInt(h.ID, 10) == c.PathValue("hook_id") {
 			return h.ID, nil
 		}
 	}

@@ -6,8 +6,10 @@ func allRoutes() []route {
 		repo, org   = "/repos/{owner}/{repo}", "/orgs/{org}"
 		repoRunners = repo + "/actions/runners"
 		orgRunners  = org + "/actions/runners"
-		repoHook    = repo + "/hooks/{hook_id}/deliveries"
-		orgHook     = org + "/hooks/{hook_id}/deliveries"
+		repoHooks   = repo + "/hooks"
+		orgHooks    = org + "/hooks"
+		repoHook    = repoHooks + "/{hook_id}/deliveries"
+		orgHook     = orgHooks + "/{hook_id}/deliveries"
 		appHook     = "/app/hook/deliveries"
 		orgAdmin    = "organization_self_hosted_runners"
 		release     = repo + "/releases"
@@ -37,6 +39,8 @@ func allRoutes() []route {
 		{"POST " + repo + "/actions/runs/{run_id}/cancel", "cancel-run", "actions:write", cancelRun},
 		{"POST " + repo + "/actions/runs/{run_id}/rerun", "rerun", "actions:write", rerun},
 
+		{"GET " + repoHooks, "list-hooks", "repository_hooks", listHooks},
+		{"GET " + orgHooks, "list-hooks", "organization_hooks", listHooks},
 		{"GET " + repoHook, "list-deliveries", "repository_hooks", listDeliveries},
 		{"GET " + repoHook + "/{delivery_id}", "get-delivery", "repository_hooks", getDelivery},
 		{"POST " + repoHook + "/{delivery_id}/attempts", "redeliver", "repository_hooks:write", redeliver},

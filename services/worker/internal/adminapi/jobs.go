@@ -103,6 +103,8 @@ type Moment struct {
 	// Runner is the name of the one that Text is about, at GitHub and at Modal alike. Empty if it is about none.
 	Runner string `json:"runner,omitempty"`
 	Text   string `json:"text"`
+	// Event is what it comes of; see run.Note.
+	Event string `json:"event,omitempty"`
 }
 
 // Runner is one that has to do with a job.
@@ -191,7 +193,7 @@ func explain(r run.Run, runners []run.Runner, next, now time.Time) Explanation {
 func timeline(r run.Run, runners []run.Runner) []Moment {
 	moments := []Moment{}
 	for _, note := range r.History {
-		moments = append(moments, Moment{At: note.At, Runner: nameOf(note.Runner), Text: note.Text})
+		moments = append(moments, Moment{At: note.At, Runner: nameOf(note.Runner), Text: note.Text, Event: note.Event})
 	}
 	for _, runner := range runners {
 		if !runner.LaunchedAt.IsZero() {

@@ -15,12 +15,18 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
+// delivery is GitHub's id of a delivery.
+const delivery = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
+
 // waiting is job 1, which counts on its first runner and has waited for a minute. The changes are made to it.
 func waiting(changes ...func(*run.Run)) run.Run {
 	r := run.Run{
 		Job:   run.Job{ID: 1, RunID: 2, RunAttempt: 3, Owner: "octo", Repo: "repo", Labels: []string{"modal"}, Pool: "default", WorkflowName: "CI", Name: "build", HeadBranch: "main"},
 		State: run.Waiting, Runner: run.Name{Job: 1, Attempt: 1}, Attempts: 1, QueuedAt: ago(time.Minute), LastQueuedAt: ago(time.Minute),
-		History: []run.Note{{At: ago(time.Minute), Text: "queued"}, {At: ago(time.Minute), Runner: run.Name{Job: 1, Attempt: 1}, Text: "counted on, attempt 1"}},
+		History: []run.Note{
+			{At: ago(time.Minute), Event: delivery, Text: "queued"},
+			{At: ago(time.Minute), Event: delivery, Runner: run.Name{Job: 1, Attempt: 1}, Text: "counted on, attempt 1"},
+		},
 	}
 	for _, change := range changes {
 		change(&r)
@@ -88,6 +94,15 @@ func TestAJobThatWaitsTellsWhyAndForHowLong(t *testing.T) {
 			"GitHub to say that it runs: mgr-1-1 took it (queued 1m0s ago)",
 		},
 		{
+			"its runner has a job, of which a webhook may still tell", waiting(),
+			runner(run.Launched, func(r *run.Runner) { r.LaunchedAt, r.OccupiedSince = ago(40*time.Second), ago(time.Second) }), 0,
+			"GitHub to say which job mgr-1-1 has (queued 1m0s ago)",
+		},
+		{
+			"its runner has a job of which no webhook told", waiting(), runner(run.Busy), 0,
+			"another runner: mgr-1-1 has a job of which no webhook told us (queued 1m0s ago)",
+		},
+		{
 			"its runner has ended", waiting(), runner(run.Ended, func(r *run.Runner) { r.Reason = "idle" }), 0,
 			"another runner: mgr-1-1 ended: idle (queued 1m0s ago)",
 		},
@@ -129,7 +144,7 @@ func TestAJobIsExplainedFromItsRecordAndThoseOfItsRunners(t *testing.T) {
 			r.History = append(r.History,
 				run.Note{At: ago(20 * time.Second), Runner: first, Text: "lost: it took job 9"},
 				run.Note{At: ago(20 * time.Second), Runner: spare, Text: "counted on instead, a spare one"},
-				run.Note{At: ago(5 * time.Second), Runner: spare, Text: "running"})
+				run.Note{At: ago(5 * time.Second), Event: run.AskedGitHub, Runner: spare, Text: "running"})
 		})},
 		runners: []run.Runner{
 			{Name: first, State: run.Ended, For: 1, Took: 9, GitHubID: 5, SandboxID: "sb-1", LaunchedAt: ago(50 * time.Second), EndedAt: ago(time.Second), Reason: "its job was completed"},
@@ -144,12 +159,12 @@ func TestAJobIsExplainedFromItsRecordAndThoseOfItsRunners(t *testing.T) {
 		Labels: []string{"modal"}, RunID: 2, RunAttempt: 3, Branch: "main",
 		Timeline: []adminapi.Moment{
 			{At: ago(time.Hour), Runner: "mgr-7-2", Text: "launched, sandbox sb-7"},
-			{At: ago(time.Minute), Text: "queued"},
-			{At: ago(time.Minute), Runner: "mgr-1-1", Text: "counted on, attempt 1"},
+			{At: ago(time.Minute), Text: "queued", Event: delivery},
+			{At: ago(time.Minute), Runner: "mgr-1-1", Text: "counted on, attempt 1", Event: delivery},
 			{At: ago(50 * time.Second), Runner: "mgr-1-1", Text: "launched, sandbox sb-1"},
 			{At: ago(20 * time.Second), Runner: "mgr-1-1", Text: "lost: it took job 9"},
 			{At: ago(20 * time.Second), Runner: "mgr-7-2", Text: "counted on instead, a spare one"},
-			{At: ago(5 * time.Second), Runner: "mgr-7-2", Text: "running"},
+			{At: ago(5 * time.Second), Runner: "mgr-7-2", Text: "running", Event: run.AskedGitHub},
 			{At: ago(time.Second), Runner: "mgr-1-1", Text: "ended: its job was completed"},
 		},
 		Runners: []adminapi.Runner{

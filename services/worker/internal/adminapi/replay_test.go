@@ -20,6 +20,7 @@ import (
 
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/worker/internal/adminapi"
@@ -52,6 +53,8 @@ func (o outside) Create(_ context.Context, r run.Runner, _ run.Pool, _ config.Se
 func (outside) Sight(context.Context, run.Job) (run.Sighting, error) {
 	return run.Sighting{Status: "queued"}, nil
 }
+
+func (outside) Busy(context.Context, run.Runner) (bool, error) { return false, nil }
 
 func (outside) Fate(context.Context, string, bool) (run.Fate, error) {
 	return run.Fate{Running: true}, nil
@@ -133,7 +136,11 @@ func (w *worker) queued(t *testing.T) uint64 {
 // texts is the timeline without what differs from run to run.
 func texts(e adminapi.Explanation) (out []string) {
 	for _, m := range e.Timeline {
-		out = append(out, strings.TrimSpace(m.Runner+" "+m.Text))
+		text := strings.TrimSpace(m.Runner + " " + m.Text)
+		if m.Event != "" {
+			text += " (" + m.Event + ")"
+		}
+		out = append(out, text)
 	}
 	return out
 }
@@ -142,6 +149,7 @@ var refused = outside{registerErr: &run.PermanentError{Advice: "change RUNNER_GR
 
 func TestAJobThatWasGivenUpIsReplayedOnceHoweverOftenItIsAsked(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F61")
 	w := newWorker(t)
 	w.queue(t, 1, refused)
 	w.queue(t, 2, refused)
@@ -178,7 +186,7 @@ func TestAJobThatWasGivenUpIsReplayedOnceHoweverOftenItIsAsked(t *testing.T) {
 	want := []string{
 		"queued", "mgr-1-1 counted on, attempt 1", "given up: register runner: no such runner group; change RUNNER_GROUP_ID",
 		"mgr-1-1 ended: register runner: no such runner group; change RUNNER_GROUP_ID",
-		"replayed by an operator",
+		"replayed (by an operator)",
 		"mgr-1-1 lost: it ended: register runner: no such runner group; change RUNNER_GROUP_ID",
 		"mgr-1-2 counted on, attempt 2", "mgr-1-2 launched, sandbox sb-mgr-1-2", "mgr-1-2 running",
 	}
@@ -199,6 +207,22 @@ func TestAJobThatIsGivenUpAgainIsADeadLetterAgain(t *testing.T) {
 		if status, got := ask[adminapi.Replay](t, w, http.MethodPost, "/dead-letters/1/replay"); status != http.StatusOK || got.State != run.Waiting {
 			t.Fatalf("%d %+v", status, got)
 		}
+	}
+}
+
+func TestAJobWhoseRunnerAnotherTookNamesTheDeliveryThatToldOfIt(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t)
+	w.queue(t, 1, outside{})
+	w.queue(t, 2, outside{})
+	w.handle(t, 2, run.Started{Job: run.Job{ID: 2}, Runner: run.Name{Job: 1, Attempt: 1}, Event: delivery}, outside{})
+	_, told := ask[adminapi.Explanation](t, w, http.MethodGet, "/jobs/1")
+	want := []string{
+		"queued", "mgr-1-1 counted on, attempt 1", "mgr-1-1 launched, sandbox sb-mgr-1-1", "mgr-2-1 launched, sandbox sb-mgr-2-1",
+		"mgr-1-1 lost: it took job 2 (" + delivery + ")", "mgr-2-1 counted on instead, a spare one (" + delivery + ")",
+	}
+	if diff := cmp.Diff(want, texts(told)); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -29,9 +29,15 @@ func obstacle(r run.Run, runner run.Runner, next, now time.Time) string {
 	}
 	switch runner.State {
 	case run.Launched:
+		if !runner.OccupiedSince.IsZero() {
+			return fmt.Sprintf("GitHub to say which job %s has", name)
+		}
 		return fmt.Sprintf("GitHub to give it a runner: %s was launched %s ago and has no job", name, Span(now.Sub(runner.LaunchedAt)))
 	case run.Busy:
-		if runner.Took == r.Job.ID {
+		switch runner.Took {
+		case 0:
+			return fmt.Sprintf("another runner: %s has a job of which no webhook told us", name)
+		case r.Job.ID:
 			return fmt.Sprintf("GitHub to say that it runs: %s took it", name)
 		}
 		return fmt.Sprintf("another runner: %s took job %d", name, runner.Took)

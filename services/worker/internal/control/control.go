@@ -1,5 +1,5 @@
 // Package control keeps what all workers share beside the ledger, in the KV bucket "control": which deployment they are,
-// and how far a sweep has come. It decides nothing and never sees a secret. The leader's lease, in the same bucket, belongs
+// and how far a sweep has come with each webhook. It decides nothing and never sees a secret. The leader's lease, in the same bucket, belongs
 // to package leader.
 package control
 
@@ -8,7 +8,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,15 +20,14 @@ import (
 // Keys of the bucket.
 const (
 	keyDeployment = "deployment"
-	keyDeliveries = "deliveries"
+	keyDeliveries = "deliveries" // The App's; those of other webhooks have their ids behind it.
 )
 
 // Control is the bucket. It is safe for concurrent use.
 type Control struct {
 	js jetstream.JetStream
-
-	mu         sync.Mutex
-	deployment string
+	// deployment is nil until it is known.
+	deployment atomic.Pointer[string]
 }
 
 // New makes a Control. The bucket need not exist yet.
@@ -36,10 +36,8 @@ func New(js jetstream.JetStream) *Control { return &Control{js: js} }
 // Deployment is the id of all workers that share this bucket, 26 letters and digits. Whoever asks first draws it by lot; it
 // stays as long as the bucket does.
 func (c *Control) Deployment(ctx context.Context) (string, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.deployment != "" {
-		return c.deployment, nil
+	if known := c.deployment.Load(); known != nil {
+		return *known, nil
 	}
 	kv, err := c.open(ctx)
 	if err != nil {
@@ -56,44 +54,54 @@ func (c *Control) Deployment(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("get %s: %w", keyDeployment, err)
 	}
-	c.deployment = id
+	c.deployment.Store(&id)
 	return id, nil
 }
 
-// Cursor is the time before which no delivery of a webhook needs to be looked at; zero if none was set.
-func (c *Control) Cursor(ctx context.Context) (time.Time, error) {
+// Cursor is the time before which no delivery of a webhook needs to be looked at; zero if none was set. The webhook is named by
+// GitHub's id, which is unique among those of repositories and organizations alike; 0 stands for the App's.
+func (c *Control) Cursor(ctx context.Context, hook int64) (time.Time, error) {
 	kv, err := c.open(ctx)
 	if err != nil {
 		return time.Time{}, err
 	}
-	entry, err := kv.Get(ctx, keyDeliveries)
+	key := cursorKey(hook)
+	entry, err := kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return time.Time{}, nil
 	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("get %s: %w", keyDeliveries, err)
+		return time.Time{}, fmt.Errorf("get %s: %w", key, err)
 	}
 	var at time.Time
 	if err := at.UnmarshalText(entry.Value()); err != nil {
-		return time.Time{}, fmt.Errorf("decode %s at revision %d: %w", keyDeliveries, entry.Revision(), err)
+		return time.Time{}, fmt.Errorf("decode %s at revision %d: %w", key, entry.Revision(), err)
 	}
 	return at, nil
 }
 
 // SetCursor sets the Cursor. Should two workers do so, the last one's stays: each has settled what lies before its own.
-func (c *Control) SetCursor(ctx context.Context, at time.Time) error {
+func (c *Control) SetCursor(ctx context.Context, hook int64, at time.Time) error {
 	kv, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
+	key := cursorKey(hook)
 	text, err := at.UTC().MarshalText()
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", keyDeliveries, err)
+		return fmt.Errorf("encode %s: %w", key, err)
 	}
-	if _, err := kv.Put(ctx, keyDeliveries, text); err != nil {
-		return fmt.Errorf("put %s: %w", keyDeliveries, err)
+	if _, err := kv.Put(ctx, key, text); err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
 	}
 	return nil
+}
+
+func cursorKey(hook int64) string {
+	if hook == 0 {
+		return keyDeliveries
+	}
+	return keyDeliveries + "." + strconv.FormatInt(hook, 10)
 }
 
 func (c *Control) open(ctx context.Context) (jetstream.KeyValue, error) {

@@ -94,25 +94,34 @@ func TestTheIDIsAskedForUntilItIsKnownAndThenNoMore(t *testing.T) {
 	}
 }
 
-func TestTheCursorIsWhereItWasSet(t *testing.T) {
+func TestTheCursorOfEachWebhookIsWhereItWasSet(t *testing.T) {
 	js, _ := connect(t)
 	c := control.New(js)
-	if err := c.SetCursor(t.Context(), time.Now()); err == nil {
+	if err := c.SetCursor(t.Context(), 0, time.Now()); err == nil {
 		t.Error("set without a bucket")
 	}
-	if at, err := c.Cursor(t.Context()); err == nil {
+	if at, err := c.Cursor(t.Context(), 0); err == nil {
 		t.Errorf("got %v without a bucket", at)
 	}
 	ensure(t, js)
-	if at, err := c.Cursor(t.Context()); err != nil || !at.IsZero() {
-		t.Errorf("got %v, %v, want none", at, err)
+	const theApps, aRepositorys, noneOf = 0, 4711, 4712
+	want := map[int64]time.Time{
+		theApps:      time.Date(2026, 3, 4, 5, 6, 7, 8, time.FixedZone("there", 3600)),
+		aRepositorys: time.Date(2026, 3, 5, 5, 6, 7, 8, time.UTC),
+		noneOf:       {},
 	}
-	want := time.Date(2026, 3, 4, 5, 6, 7, 8, time.FixedZone("there", 3600))
-	if err := c.SetCursor(t.Context(), want); err != nil {
-		t.Fatal(err)
+	for hook, at := range want {
+		if at.IsZero() {
+			continue
+		}
+		if err := c.SetCursor(t.Context(), hook, at); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if at, err := control.New(js).Cursor(t.Context()); err != nil || !at.Equal(want) {
-		t.Errorf("got %v, %v, want %v", at, err, want)
+	for hook, at := range want {
+		if got, err := control.New(js).Cursor(t.Context(), hook); err != nil || !got.Equal(at) {
+			t.Errorf("hook %d: got %v, %v, want %v", hook, got, err, at)
+		}
 	}
 }
 
@@ -123,10 +132,10 @@ func TestACursorThatCannotBeReadIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := kv.Put(t.Context(), "deliveries", []byte("yesterday")); err != nil {
+	if _, err := kv.Put(t.Context(), "deliveries.5", []byte("yesterday")); err != nil {
 		t.Fatal(err)
 	}
-	if at, err := control.New(js).Cursor(t.Context()); err == nil {
+	if at, err := control.New(js).Cursor(t.Context(), 5); err == nil {
 		t.Errorf("got %v", at)
 	}
 }

@@ -53,7 +53,7 @@ func (f *Fleet) Ask(ctx context.Context, id string, release bool) (run.Evidence,
 	switch e := run.Evidence(strings.TrimSpace(string(answer))); e {
 	case run.Idle, run.HasJob, run.ReleasedNow:
 		return e, nil
-	case run.Over, run.Starting:
+	case run.Over, run.Starting, run.Hangs:
 	}
 	return run.Starting, nil // The entrypoint has not come as far as to answer.
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"modal-github-runner/services/internal/faultstest"
 )
 
 // sandboxProcess is the entrypoint as Modal starts it, with a runner that is a script of the test.
@@ -133,6 +135,7 @@ func TestARunnerWithoutAJobIsAskedToEndAfterTheIdleLimit(t *testing.T) {
 
 func TestAnIdleRunnerThatEndsWellIsARunnerLost(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F63")
 	p := startSandbox(t, "1", strings.Replace(untilInterrupted, "exit 6", "exit 0", 1))
 	if code, _ := p.end(t); code != 75 {
 		t.Errorf("exit code %d, want 75; %s", code, p.errs)

@@ -23,6 +23,8 @@ const roomWait = 15 * time.Second
 //	InvalidError, INVALID_ARGUMENT          run.PermanentError: the pool asks for what Modal does not have
 //	DEADLINE_EXCEEDED                       context.DeadlineExceeded, which the SDK's status error is not
 //	everything else                         retryable; a revoked token too, since it is mended without a new job
+//
+// Of a call that creates, createError takes NOT_FOUND and FAILED_PRECONDITION out of the last row.
 func classify(err error, now time.Time) error {
 	if _, ok := errors.AsType[modal.AlreadyExistsError](err); ok {
 		return fmt.Errorf("%w: %w", run.ErrExists, err)
@@ -46,3 +48,11 @@ func classify(err error, now time.Time) error {
 }
 
 func isNotFound(err error) bool { return status.Code(err) == codes.NotFound }
+
+// isLoss reports whether a call that was to create a sandbox failed for lack of its image or App. NOT_FOUND is what
+// Modal says of what was deleted. Of a stopped App its clients report a conflict with the App's state; that this is
+// FAILED_PRECONDITION in the protocol is not documented.
+func isLoss(err error) bool {
+	code := status.Code(err)
+	return code == codes.NotFound || code == codes.FailedPrecondition
+}

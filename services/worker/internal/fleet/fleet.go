@@ -61,6 +61,8 @@ type Fleet struct {
 	Options
 
 	image atomic.Pointer[built]
+	lost  chan error             // why image was forgotten; holds one
+	cause atomic.Pointer[string] // why there was no image when KeepImage failed last, for people; nil if it never did
 
 	mu         sync.Mutex
 	id, secret config.Secret
@@ -76,7 +78,7 @@ type built struct {
 }
 
 // New makes a Fleet. It calls nobody. The address of Modal comes from MODAL_SERVER_URL, which the SDK reads itself.
-func New(o Options) *Fleet { return &Fleet{Options: o} }
+func New(o Options) *Fleet { return &Fleet{Options: o, lost: make(chan error, 1)} }
 
 // client returns the client for the token in force.
 func (f *Fleet) client() (*modal.Client, error) {
@@ -110,11 +112,12 @@ func (f *Fleet) Close() {
 }
 
 // Create starts the sandbox of the runner under the runner's name. It returns run.ErrExists if one of that name runs,
-// and a run.LimitedError for as long as the image is not built; after any other error there may be a sandbox.
+// and a run.LimitedError, around run.ErrNoImage with the reason, for as long as the image is not built, or Modal has lost it
+// or its App; after any other error there may be a sandbox.
 func (f *Fleet) Create(ctx context.Context, r run.Runner, p run.Pool, jit config.Secret) (id string, err error) {
 	from := f.image.Load()
 	if from == nil {
-		return "", &run.LimitedError{Until: time.Now().Add(imageRetry), Err: errNoImage}
+		return "", f.noImage()
 	}
 	if p.Timeout < time.Second { // Modal takes none for its default, which is five minutes.
 		return "", &run.PermanentError{
@@ -146,7 +149,7 @@ func (f *Fleet) Create(ctx context.Context, r run.Runner, p run.Pool, jit config
 		},
 	})
 	if err != nil {
-		return "", fmt.Errorf("modal: %w", classify(err, time.Now()))
+		return "", fmt.Errorf("modal: %w", f.createError(from, err))
 	}
 	return sandbox.SandboxID, nil
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -90,6 +91,7 @@ func TestNoSandboxIsCreatedThatNobodyCouldTellFromAnotherDeployments(t *testing.
 }
 
 func TestASandboxAlwaysHasAHardTimeout(t *testing.T) {
+	faultstest.Cover(t, "F53")
 	r := built(t, nil)
 	for _, timeout := range []time.Duration{0, -time.Hour, time.Second - 1} {
 		pool := run.DefaultPool("default")
@@ -108,6 +110,7 @@ func TestASandboxAlwaysHasAHardTimeout(t *testing.T) {
 }
 
 func TestWhatModalAnswersToACreateCall(t *testing.T) {
+	faultstest.Cover(t, "F46", "F52", "F64", "F65")
 	throttled, err := status.New(codes.ResourceExhausted, "slow down").WithDetails(pb.RPCRetryPolicy_builder{RetryAfterSecs: 60}.Build())
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +212,7 @@ func TestTerminateSucceedsHoweverOftenAndForWhateverHasEnded(t *testing.T) {
 }
 
 func TestARotatedTokenIsInUseForTheNextCall(t *testing.T) {
+	faultstest.Cover(t, "F62")
 	file := filepath.Join(t.TempDir(), "token")
 	write := func(id string) {
 		if err := os.WriteFile(file, []byte(id), 0o600); err != nil {

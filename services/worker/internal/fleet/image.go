@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -28,31 +27,86 @@ const (
 	rollEvery = 24 * time.Hour
 )
 
-var errNoImage = errors.New("the image is not built yet")
-
 // Releases finds the release of the runner that images are to hold.
 type Releases func(context.Context) (run.RunnerRelease, error)
 
-// KeepImage builds the image at once and again whenever there is a newer runner, until ctx ends. Sandboxes start from
-// the last one that was built.
+// KeepImage builds the image at once, and again whenever there is a newer runner or Modal has lost what sandboxes start
+// from, until ctx ends. Sandboxes start from the last one that was built. Only one call may be at work.
 func (f *Fleet) KeepImage(ctx context.Context, releases Releases) {
 	wait, reason := firstRetry, ""
 	for {
-		pause := rollEvery
-		if err := f.buildImage(ctx, releases); err != nil && ctx.Err() == nil {
-			if err.Error() != reason {
-				f.Log.LogAttrs(ctx, slog.LevelError, "image not built", slog.Any("err", err))
+		err := f.buildImage(ctx, releases)
+		if err == nil {
+			built := time.Now()
+			err = f.untilStale(ctx)
+			// An image that is lost as soon as it is built counts as one that can't be built.
+			if time.Since(built) > lastRetry {
+				wait, reason = firstRetry, ""
 			}
-			reason, pause, wait = err.Error(), wait, min(2*wait, lastRetry)
-		} else {
-			wait, reason = firstRetry, ""
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		cause := tidy(err.Error(), maxTailLines)
+		f.cause.Store(&cause)
+		if cause != reason {
+			f.Log.LogAttrs(ctx, slog.LevelError, "image not built", slog.String("err", cause))
+			reason = cause
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(wait):
+			wait = min(2*wait, lastRetry)
 		}
 	}
+}
+
+// noImage is what a launch gets while there is no image. The cause is text only: a launch must wait for the next try of
+// KeepImage, whatever it was that failed there.
+func (f *Fleet) noImage() error {
+	err := run.ErrNoImage
+	if cause := f.cause.Load(); cause != nil {
+		err = fmt.Errorf("%w: %s", err, *cause)
+	}
+	return &run.LimitedError{Until: time.Now().Add(imageRetry), Err: err}
+}
+
+// untilStale returns nil when a newer runner is to be looked for, and an error once the image is lost or ctx ends.
+func (f *Fleet) untilStale(ctx context.Context) error {
+	roll := time.After(rollEvery)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-roll:
+			return nil
+		case err := <-f.lost:
+			// Otherwise it is the loss of an image before the present one.
+			if f.image.Load() == nil {
+				return err
+			}
+		}
+	}
+}
+
+// createError maps the error of a call that was to create a sandbox. If it says that there is nothing to start from, the
+// image is forgotten, KeepImage builds another, and launches wait for it as they do for the first one.
+func (f *Fleet) createError(from *built, err error) error {
+	if !isLoss(err) {
+		return classify(err, time.Now())
+	}
+	err = fmt.Errorf("image %s of app %s is lost: %w", from.image.ImageID, from.app.AppID, err)
+	if f.image.CompareAndSwap(from, nil) {
+		select {
+		case f.lost <- err:
+		default: // KeepImage has a loss to look at already.
+		}
+	}
+	return &run.LimitedError{Until: time.Now().Add(imageRetry), Err: fmt.Errorf("%w: %w", run.ErrNoImage, err)}
 }
 
 func (f *Fleet) buildImage(ctx context.Context, releases Releases) error {

@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -22,8 +23,8 @@ const layersOfAnImage = 3
 func TestTheImageIsBuiltOnceHoweverManySandboxesStartFromIt(t *testing.T) {
 	r := newRig(t, nil)
 	_, err := r.create(t.Context(), 1)
-	if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !limited.Until.After(time.Now()) {
-		t.Errorf("before the image is built: %v, want a limit", err)
+	if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !limited.Until.After(time.Now()) || !errors.Is(err, run.ErrNoImage) {
+		t.Errorf("before the image is built: %v, want a limit for lack of an image", err)
 	}
 	r.build(t, "2.330.0", 1)
 	var creating sync.WaitGroup
@@ -122,11 +123,96 @@ func TestAnImageThatCannotBeBuiltIsTriedAgain(t *testing.T) {
 	}
 }
 
+func TestALaunchWithoutAnImageTellsWhyThereIsNone(t *testing.T) {
+	const token = "ghp_0123456789"
+	for name, test := range map[string]struct {
+		method   string
+		releases func() (run.RunnerRelease, error)
+		err      error
+		want     string
+	}{
+		"a token that Modal refuses": {
+			method: "AppGetOrCreate", err: status.Error(codes.Unauthenticated, "token "+token+" is not valid"),
+			want: "no image to start from yet: modal app runners: rpc error: code = Unauthenticated desc = token [masked] is not valid",
+		},
+		"a build that fails": {
+			method: "ImageGetOrCreate", err: status.Error(codes.PermissionDenied, "not today"),
+			want: "no image to start from yet: build image with runner 2.330.0: rpc error: code = PermissionDenied desc = not today",
+		},
+		"a runner that is not found": { // For good, but what a job must wait for.
+			releases: func() (run.RunnerRelease, error) {
+				return run.RunnerRelease{}, &run.PermanentError{Err: errors.New("no such release"), Advice: "mend it"}
+			},
+			want: "no image to start from yet: no such release; mend it",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.failing(test.method, -1, test.err)
+			ctx, cancel := context.WithCancel(t.Context())
+			var keeping sync.WaitGroup
+			defer keeping.Wait()
+			defer cancel()
+			keeping.Go(func() {
+				r.fleet.KeepImage(ctx, func(context.Context) (run.RunnerRelease, error) {
+					if test.releases != nil {
+						return test.releases()
+					}
+					return release("2.330.0"), nil
+				})
+			})
+			eventually(t, "a launch that tells "+test.want, func() bool {
+				_, err := r.create(t.Context(), 1)
+				limited, ok := errors.AsType[*run.LimitedError](err)
+				if _, permanent := errors.AsType[*run.PermanentError](err); !ok || permanent || !errors.Is(err, run.ErrNoImage) {
+					t.Fatalf("create = %v, want a limit for lack of an image", err)
+				}
+				return limited.Err.Error() == test.want
+			})
+		})
+	}
+}
+
 func TestAnAppThatCannotBeMadeIsTriedAgain(t *testing.T) {
 	r := newRig(t, nil)
 	r.failing("AppGetOrCreate", 1, status.Error(codes.PermissionDenied, "not today"))
 	r.build(t, "2.330.0", 1)
 	if log := r.log.String(); !strings.Contains(log, "modal app runners") {
 		t.Errorf("the failure was not logged: %s", log)
+	}
+}
+
+// keep keeps the image of a release until stop is called.
+func (r *rig) keep(t *testing.T, version string) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		r.fleet.KeepImage(ctx, func(context.Context) (run.RunnerRelease, error) { return release(version), nil })
+	})
+	return func() {
+		cancel()
+		keeping.Wait()
+	}
+}
+
+// build keeps the image of a release until so many images were asked to be kept in all.
+func (r *rig) build(t *testing.T, version string, images int) {
+	t.Helper()
+	defer r.keep(t, version)()
+	r.awaitImages(t, images)
+}
+
+func (r *rig) awaitImages(t *testing.T, images int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("image %d is built", images), func() bool {
+		return strings.Count(r.log.String(), "image built") >= images
+	})
+}
+
+func release(version string) run.RunnerRelease {
+	return run.RunnerRelease{
+		Version: version, URL: "https://host.invalid/runner-" + version + ".tar.gz", SHA256: strings.Repeat("ab", 32),
+		PublishedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 }

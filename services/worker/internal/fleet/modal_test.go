@@ -54,6 +54,7 @@ type fakeModal struct {
 	creates []*pb.SandboxCreateV2Request
 	ended   []string
 	names   map[string]string // The running sandboxes' ids.
+	gone    map[string]error  // Why no sandbox starts from the App or the image of this id any more.
 
 	fail  func(method string) error // What a call answers instead, if not nil.
 	calls map[string]int
@@ -99,7 +100,7 @@ func (m *fakeModal) AppGetOrCreate(_ context.Context, req *pb.AppGetOrCreateRequ
 		return nil, status.Error(codes.NotFound, "no such app")
 	}
 	m.apps = append(m.apps, req.GetEnvironmentName()+"/"+req.GetAppName())
-	return pb.AppGetOrCreateResponse_builder{AppId: "ap-1"}.Build(), nil
+	return pb.AppGetOrCreateResponse_builder{AppId: fmt.Sprintf("ap-%d", len(m.apps))}.Build(), nil
 }
 
 func (m *fakeModal) EnvironmentGetOrCreate(context.Context, *pb.EnvironmentGetOrCreateRequest) (*pb.EnvironmentGetOrCreateResponse, error) {
@@ -119,6 +120,11 @@ func (m *fakeModal) ImageGetOrCreate(_ context.Context, req *pb.ImageGetOrCreate
 
 func (m *fakeModal) SandboxCreateV2(_ context.Context, req *pb.SandboxCreateV2Request) (*pb.SandboxCreateV2Response, error) {
 	name := req.GetDefinition().GetName()
+	for _, id := range []string{req.GetAppId(), req.GetDefinition().GetImageId()} {
+		if err, ok := m.gone[id]; ok {
+			return nil, err
+		}
+	}
 	if _, ok := m.names[name]; ok {
 		return nil, status.Error(codes.AlreadyExists, "a sandbox of this name runs")
 	}
@@ -200,7 +206,7 @@ type rig struct {
 
 func newRig(t *testing.T, change func(*fleet.Options)) *rig {
 	t.Helper()
-	r := &rig{fakeModal: &fakeModal{names: map[string]string{}, calls: map[string]int{}}, log: &logged{}, registry: prometheus.NewRegistry()}
+	r := &rig{fakeModal: &fakeModal{names: map[string]string{}, gone: map[string]error{}, calls: map[string]int{}}, log: &logged{}, registry: prometheus.NewRegistry()}
 	lis, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -244,28 +250,6 @@ func built(t *testing.T, change func(*fleet.Options)) *rig {
 	r := newRig(t, change)
 	r.build(t, "2.330.0", 1)
 	return r
-}
-
-// build keeps the image of a release until so many images were asked to be kept in all.
-func (r *rig) build(t *testing.T, version string, images int) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	var keeping sync.WaitGroup
-	keeping.Go(func() {
-		r.fleet.KeepImage(ctx, func(context.Context) (run.RunnerRelease, error) { return release(version), nil })
-	})
-	defer keeping.Wait()
-	defer cancel()
-	eventually(t, fmt.Sprintf("image %d is built", images), func() bool {
-		return strings.Count(r.log.String(), "image built") >= images
-	})
-}
-
-func release(version string) run.RunnerRelease {
-	return run.RunnerRelease{
-		Version: version, URL: "https://host.invalid/runner-" + version + ".tar.gz", SHA256: strings.Repeat("ab", 32),
-		PublishedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-	}
 }
 
 // eventually waits until what it was told comes true.

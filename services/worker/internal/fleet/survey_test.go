@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -172,6 +173,7 @@ func info(id, app, name string, created float64, tags map[string]string) *pb.San
 }
 
 func TestList(t *testing.T) {
+	faultstest.Cover(t, "F50")
 	tags := map[string]string{"managed-by": "modal-github-runner", "repository": "o/r", "job-id": "11", "pool": "gpu", "deployment": "d-1"}
 	foreign := map[string]string{"managed-by": "modal-github-runner", "job-id": "eleven"}
 	sandboxes := func() []*pb.SandboxInfo {
@@ -221,6 +223,7 @@ func TestList(t *testing.T) {
 }
 
 func TestOutcome(t *testing.T) {
+	faultstest.Cover(t, "F63")
 	ended := func(s pb.GenericResult_GenericStatus, code int32, exception string) *pb.GenericResult {
 		return pb.GenericResult_builder{Status: s, Exitcode: code, Exception: exception}.Build()
 	}

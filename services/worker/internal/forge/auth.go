@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/google/go-github/v66/github"
@@ -23,9 +24,9 @@ func (f *Forge) client(installation int64) (*github.Client, error) {
 	if c, ok := f.clients[installation]; ok {
 		return c, nil
 	}
-	var transport http.RoundTripper = tokenTransport{token: f.Token, next: f.transport()}
+	var transport http.RoundTripper = tokenTransport{token: f.Token, next: f.budgeted("token")}
 	if f.AppID != 0 {
-		app, err := f.appTransport()
+		app, err := f.appOver(f.budgeted("installation-" + strconv.FormatInt(installation, 10)))
 		if err != nil {
 			return nil, err
 		}
@@ -72,8 +73,13 @@ func (f *Forge) installation(ctx context.Context, j run.Job) (int64, error) {
 	return found.GetID(), nil
 }
 
+// appTransport sends requests as the App itself.
 func (f *Forge) appTransport() (*ghinstallation.AppsTransport, error) {
-	app, err := ghinstallation.NewAppsTransport(f.transport(), f.AppID, []byte(f.AppKey.Get().Reveal()))
+	return f.appOver(f.budgeted("app-" + strconv.FormatInt(f.AppID, 10)))
+}
+
+func (f *Forge) appOver(next http.RoundTripper) (*ghinstallation.AppsTransport, error) {
+	app, err := ghinstallation.NewAppsTransport(next, f.AppID, []byte(f.AppKey.Get().Reveal()))
 	if err != nil {
 		return nil, errBadKey // Jobs wait: it is ours to mend, without a restart.
 	}
@@ -85,6 +91,11 @@ func (f *Forge) newClient(transport http.RoundTripper) *github.Client {
 	c := github.NewClient(&http.Client{Transport: transport})
 	c.BaseURL = f.APIURL.JoinPath("/")
 	return c
+}
+
+// budgeted sends requests that count against the caller's limits.
+func (f *Forge) budgeted(caller string) http.RoundTripper {
+	return budgetTransport{budget: f.Budget, caller: caller, next: f.transport()}
 }
 
 func (f *Forge) transport() http.RoundTripper {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/forge"
 )
 
@@ -87,6 +88,7 @@ func TestAnInstallationTokenThatExpiresIsReplaced(t *testing.T) {
 }
 
 func TestAnInstallationTokenThatGitHubRefusesIsReplaced(t *testing.T) {
+	faultstest.Cover(t, "F09")
 	g := newLaunchGitHub(t)
 	f := g.byApp(t)
 	registered(t, f, 1)
@@ -120,6 +122,7 @@ func rotating(t *testing.T, first string) (*config.SecretSource, func(string)) {
 }
 
 func TestARotatedKeyIsInUseWithoutARestart(t *testing.T) {
+	faultstest.Cover(t, "F62")
 	g := newLaunchGitHub(t)
 	source, rotate := rotating(t, pemOf(appKeys()[0]))
 	f := g.byApp(t, func(o *forge.Options) { o.AppKey = source })
@@ -136,6 +139,7 @@ func TestARotatedKeyIsInUseWithoutARestart(t *testing.T) {
 }
 
 func TestARotatedTokenIsInUseWithoutARestart(t *testing.T) {
+	faultstest.Cover(t, "F62")
 	g := newLaunchGitHub(t)
 	source, rotate := rotating(t, "ghp_"+canary)
 	f := g.byToken(t, func(o *forge.Options) { o.Token = source })
@@ -190,6 +194,7 @@ func TestTheInstallationOfARepositoryWithAHookOfItsOwnIsAskedForOnce(t *testing.
 }
 
 func TestAnAppThatIsInstalledAnewIsFoundAgain(t *testing.T) {
+	faultstest.Cover(t, "F14")
 	g := newLaunchGitHub(t)
 	f := g.byApp(t)
 	g.installed["octo/repo"], g.life = 77, 20*time.Second // Too short to be used twice.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-github/v66/github"
@@ -17,8 +19,16 @@ import (
 // errNoApp says that only an App can ask for its webhook's deliveries.
 var errNoApp = errors.New("GITHUB_APP_ID: must be set to read the deliveries of an App's webhook")
 
-// jobEvent is the name of the webhook event that tells of jobs.
-const jobEvent = "workflow_job"
+const (
+	// jobEvent is the name of the webhook event that tells of jobs.
+	jobEvent = "workflow_job"
+	// ingressPath is where ingress listens for webhooks; a proxy before it may have put more in front.
+	ingressPath = "/webhooks/github"
+	// hookAdvice names what GitHub asks for (docs.github.com, REST API endpoints for repository and organization webhooks). It
+	// says 404 to those who may not see.
+	hookAdvice = "it does not exist, or the App or token lacks the permission Webhooks of the repository or organization, " +
+		"read to list and write to deliver again (classic tokens: admin:repo_hook, admin:org_hook)"
+)
 
 // Hook is a webhook at GitHub: a repository's; an organization's if Repo is empty; the App's if all is zero.
 type Hook struct {
@@ -118,9 +128,12 @@ func (f *Forge) Redeliver(ctx context.Context, hook Hook, id int64) error {
 	return nil
 }
 
-// Hooks lists the active webhooks of a repository, or of an organization if repo is empty, that send the events of jobs to
-// url. Those that send them to anybody else are not ours to deliver again.
-func (f *Forge) Hooks(ctx context.Context, owner, repo, url string) ([]Hook, error) {
+// Hooks lists the webhooks of a repository, or of an organization if repo is empty, by which events of jobs come to us: those
+// that are active, send such events, and lead to where an ingress listens. At which host ours does is not known here. Should
+// one lead to another deployment's ingress, or to a stranger who listens at the same path, then a redelivery goes there as
+// well: it brings nobody an event that is not theirs, only one that they have missed. The error holds a run.PermanentError
+// if the webhooks are not ours to see.
+func (f *Forge) Hooks(ctx context.Context, owner, repo string) ([]Hook, error) {
 	var ours []Hook
 	opts := &github.ListOptions{Page: 1, PerPage: pageSize}
 	for opts.Page != 0 {
@@ -138,8 +151,7 @@ func (f *Forge) Hooks(ctx context.Context, owner, repo, url string) ([]Hook, err
 				return err
 			}
 			for _, h := range found {
-				wanted := slices.Contains(h.Events, jobEvent) || slices.Contains(h.Events, "*")
-				if wanted && h.GetActive() && h.GetConfig().GetURL() == url {
+				if isOurs(h) {
 					ours = append(ours, Hook{Owner: owner, Repo: repo, ID: h.GetID()})
 				}
 			}
@@ -147,25 +159,36 @@ func (f *Forge) Hooks(ctx context.Context, owner, repo, url string) ([]Hook, err
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("list hooks of %s: %w", owner, err)
+			return nil, fmt.Errorf("list hooks of %s/%s: %w", owner, repo, err)
 		}
 	}
 	return ours, nil
 }
 
-// callHook runs fn with the client that may see the hook: the App itself for its own, else an installation.
+// isOurs reports whether a webhook brings the events of jobs to an ingress.
+func isOurs(h *github.Hook) bool {
+	address, err := url.Parse(h.GetConfig().GetURL())
+	wanted := slices.Contains(h.Events, jobEvent) || slices.Contains(h.Events, "*")
+	return err == nil && strings.HasSuffix(address.Path, ingressPath) && wanted && h.GetActive()
+}
+
+// callHook runs fn with the client that may see the hook: the App itself for its own, else an installation or the token.
 func (f *Forge) callHook(ctx context.Context, hook Hook, fn func(context.Context, *github.Client) error) error {
-	switch {
-	case hook == Hook{}:
+	if (hook == Hook{}) {
 		return f.callApp(ctx, fn)
-	case hook.Repo == "" && f.AppID != 0:
-		installation, err := f.orgInstallation(ctx, hook.Owner)
-		if err != nil {
+	}
+	in := run.Job{Owner: hook.Owner, Repo: hook.Repo}
+	if hook.Repo == "" && f.AppID != 0 {
+		var err error
+		if in.Installation, err = f.orgInstallation(ctx, hook.Owner); err != nil {
 			return err
 		}
-		return f.call(ctx, run.Job{Owner: hook.Owner, Installation: installation}, fn)
 	}
-	return f.call(ctx, run.Job{Owner: hook.Owner, Repo: hook.Repo}, fn)
+	err := f.call(ctx, in, fn)
+	if p, ok := errors.AsType[*run.PermanentError](err); ok { // Of no use is what there is to say about runners.
+		return fmt.Errorf("github: %w", &run.PermanentError{Err: p.Err, Advice: hookAdvice})
+	}
+	return err
 }
 
 // callApp runs fn as the App itself, which no installation's token can.
@@ -187,8 +210,9 @@ func (f *Forge) callApp(ctx context.Context, fn func(context.Context, *github.Cl
 
 // orgInstallation is the App's installation in an organization. GitHub is asked once.
 func (f *Forge) orgInstallation(ctx context.Context, org string) (int64, error) {
+	key := org + "/" // As forget has it.
 	f.mu.Lock()
-	id, ok := f.installations[org]
+	id, ok := f.installations[key]
 	f.mu.Unlock()
 	if ok {
 		return id, nil
@@ -203,7 +227,7 @@ func (f *Forge) orgInstallation(ctx context.Context, org string) (int64, error) 
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.installations[org] = id
+	f.installations[key] = id
 	return id, nil
 }
 

@@ -155,28 +155,115 @@ func TestRedeliver(t *testing.T) {
 	}
 }
 
+// hookJSON is a webhook as GitHub lists it.
+func hookJSON(id int, url string, active bool, events ...string) map[string]any {
+	return map[string]any{"id": id, "type": "Repository", "active": active, "events": events, "config": map[string]any{"url": url}}
+}
+
+// TestHooks lists each kind of webhook for a repository and for an organization; only one in the table is there beside one
+// that is ours.
 func TestHooks(t *testing.T) {
-	const ours = "https://ingress.example/webhooks/github"
-	hook := func(id int, url string, active bool, events ...string) map[string]any {
-		return map[string]any{"id": id, "type": "Repository", "active": active, "events": events, "config": map[string]any{"url": url}}
+	const address = "https://ingress.example/webhooks/github"
+	tests := []struct {
+		name string
+		hook map[string]any
+		ours bool
+	}{
+		{"one that sends the events of jobs to an ingress is ours", hookJSON(1, address, true, "push", "workflow_job"), true},
+		{"so is one that sends all events", hookJSON(1, address, true, "*"), true},
+		{"and one that reaches it through a proxy's path and a query", hookJSON(1, "https://example/runners/webhooks/github?via=proxy", true, "workflow_job"), true},
+		{"not one that sends other events", hookJSON(1, address, true, "push", "workflow_run"), false},
+		{"not one that is off", hookJSON(1, address, false, "workflow_job"), false},
+		{"not one to another path", hookJSON(1, "https://ingress.example/webhooks/gitlab", true, "workflow_job"), false},
+		{"not one to a longer path", hookJSON(1, address+"/more", true, "workflow_job"), false},
+		{"not one to a path that only ends alike", hookJSON(1, "https://ingress.example/otherwebhooks/github", true, "workflow_job"), false},
+		{"not one that has our path in its query", hookJSON(1, "https://other.example/?to=/webhooks/github", true, "workflow_job"), false},
+		{"not one to what is no URL", hookJSON(1, "https://ingress.example:port/webhooks/github", true, "workflow_job"), false},
+		{"not one without a URL", hookJSON(1, "", true, "workflow_job"), false},
 	}
-	all := []any{
-		hook(1, ours, true, "push", "workflow_job"), hook(2, ours, true, "*"), hook(3, ours, true, "push"),
-		hook(4, ours, false, "workflow_job"), hook(5, "https://other.example/", true, "workflow_job"),
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newSweepGitHub(t)
+			for _, path := range []string{"/repos/o/r/hooks", "/orgs/o/hooks"} {
+				g.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+					answer(t, w, http.StatusOK, []any{tt.hook, hookJSON(2, address, true, "workflow_job")})
+				})
+			}
+			for kind, f := range map[string]*forge.Forge{"an App": g.app(t), "a token": g.forge(t)} {
+				for _, repo := range []string{"r", ""} {
+					want := []forge.Hook{{Owner: "o", Repo: repo, ID: 2}}
+					if tt.ours {
+						want = append([]forge.Hook{{Owner: "o", Repo: repo, ID: 1}}, want...)
+					}
+					got, err := f.Hooks(t.Context(), "o", repo)
+					if diff := cmp.Diff(want, got); err != nil || diff != "" {
+						t.Errorf("with %s: %v %s", kind, err, diff)
+					}
+				}
+			}
+		})
 	}
+}
+
+func TestHooksAreReadToTheLastPage(t *testing.T) {
 	g := newSweepGitHub(t)
-	for _, path := range []string{"/repos/o/r/hooks", "/orgs/o/hooks"} {
-		g.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, http.StatusOK, all) })
-	}
-	f := g.app(t)
-	for _, repo := range []string{"r", ""} {
-		got, err := f.Hooks(t.Context(), "o", repo, ours)
+	g.HandleFunc("GET /repos/o/r/hooks", func(w http.ResponseWriter, r *http.Request) {
+		page, err := strconv.Atoi(r.URL.Query().Get("page"))
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
-		want := []forge.Hook{{Owner: "o", Repo: repo, ID: 1}, {Owner: "o", Repo: repo, ID: 2}}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Error(diff)
+		if page < 3 {
+			w.Header().Set("Link", fmt.Sprintf(`<http://%s%s?page=%d>; rel="next"`, r.Host, r.URL.Path, page+1))
 		}
+		answer(t, w, http.StatusOK, []any{hookJSON(page, "https://ingress.example/webhooks/github", true, "workflow_job")})
+	})
+	got, err := g.forge(t).Hooks(t.Context(), "o", "r")
+	if err != nil || len(got) != 3 || got[2].ID != 3 {
+		t.Errorf("got %v, %v, want three", got, err)
+	}
+}
+
+func TestWebhooksThatMayNotBeReadNameThePermission(t *testing.T) {
+	calls := map[string]func(*forge.Forge) error{
+		"list hooks":                    func(f *forge.Forge) error { _, err := f.Hooks(t.Context(), "o", "r"); return err },
+		"list hooks of an organization": func(f *forge.Forge) error { _, err := f.Hooks(t.Context(), "o", ""); return err },
+		"list deliveries": func(f *forge.Forge) error {
+			_, err := f.Deliveries(t.Context(), forge.Hook{Owner: "o", Repo: "r", ID: 8}, time.Time{})
+			return err
+		},
+		"redeliver": func(f *forge.Forge) error { return f.Redeliver(t.Context(), forge.Hook{Owner: "o", ID: 9}, 108) },
+	}
+	for name, call := range calls {
+		for _, status := range []int{http.StatusForbidden, http.StatusNotFound} {
+			t.Run(fmt.Sprintf("%s %d", name, status), func(t *testing.T) {
+				g := newSweepGitHub(t)
+				g.HandleFunc("/", failing(status))
+				if err := call(g.forge(t)); !permanent(err) || !says(err, "Webhooks") || !says(err, "admin:repo_hook") {
+					t.Errorf("got %v, want a permanent error that names the permission", err)
+				}
+			})
+		}
+	}
+}
+
+func TestAnAppThatHasNoWebhookOfItsOwnIsToldApart(t *testing.T) {
+	g := newSweepGitHub(t)
+	g.HandleFunc("GET /app/hook/deliveries", failing(http.StatusNotFound))
+	if _, err := g.app(t).Deliveries(t.Context(), forge.Hook{}, time.Time{}); !permanent(err) || says(err, "admin:repo_hook") {
+		t.Errorf("got %v, want a permanent error that is about no permission", err)
+	}
+}
+
+func TestAnAppThatIsInstalledAnewInAnOrganizationIsFoundThere(t *testing.T) {
+	g := newSweepGitHub(t)
+	f := g.app(t)
+	g.HandleFunc("GET /orgs/o/hooks", failing(http.StatusUnauthorized))
+	for range 2 {
+		if _, err := f.Hooks(t.Context(), "o", ""); err == nil {
+			t.Error("an answer of 401 is no error")
+		}
+	}
+	if n := g.called("GET /orgs/o/installation"); n != 2 {
+		t.Errorf("the installation was looked up %d times, want anew once its token was refused", n)
 	}
 }

@@ -1,13 +1,24 @@
 package forge_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/worker/internal/forge"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -52,6 +63,7 @@ func (r refusal) serve(w http.ResponseWriter, _ *http.Request) {
 }
 
 func TestWhatGitHubAnswersToARegistration(t *testing.T) {
+	faultstest.Cover(t, "F07", "F08", "F09", "F10", "F11")
 	const secondary = `{"message":"You have exceeded a secondary rate limit.","documentation_url":"https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits"}`
 	in := func(d time.Duration) string { return fmt.Sprint(time.Now().Add(d).Unix()) }
 	tests := []refusal{
@@ -86,6 +98,7 @@ func TestWhatGitHubAnswersToARegistration(t *testing.T) {
 }
 
 func TestWhatGitHubAnswersToTheRequestForAToken(t *testing.T) {
+	faultstest.Cover(t, "F09", "F10", "F11", "F14")
 	tests := []refusal{
 		{"a limit with a time to wait for", 429, map[string]string{"Retry-After": "300"}, `{"message":"slow down"}`, becomes{wait: 5 * time.Minute, says: "installation token"}},
 		{"a suspended App", 403, nil, `{"message":"This installation has been suspended"}`, becomes{permanent: true, says: "installation token"}},
@@ -106,6 +119,7 @@ func TestWhatGitHubAnswersToTheRequestForAToken(t *testing.T) {
 }
 
 func TestAConnectionThatBreaksMayBeTriedAgain(t *testing.T) {
+	faultstest.Cover(t, "F11")
 	g := newLaunchGitHub(t)
 	f := g.byToken(t)
 	g.script = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
@@ -113,7 +127,53 @@ func TestAConnectionThatBreaksMayBeTriedAgain(t *testing.T) {
 	becomes{}.check(t, err)
 }
 
+func TestANameOrACertificateThatIsOutOfOrderMayBeMended(t *testing.T) {
+	faultstest.Cover(t, "F23")
+	g := newLaunchGitHub(t)
+	expired := httptest.NewUnstartedServer(g)
+	expired.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // It would say that the client does not like the certificate.
+	expired.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, time.Now().Add(-time.Hour))}}
+	expired.StartTLS()
+	t.Cleanup(expired.Close)
+	tests := []struct{ name, url, says string }{
+		{"a name that no DNS knows", "https://github..example/api/v3", "no such host"}, // Nobody is asked for a name that can be none.
+		{"a certificate that has expired", expired.URL + "/api/v3", "certificate has expired"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			address, err := url.Parse(tt.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := newLaunchGitHub(t).byToken(t, func(o *forge.Options) { o.APIURL = address })
+			_, _, err = f.Register(t.Context(), newRunner(1))
+			becomes{says: tt.says}.check(t, err)
+		})
+	}
+	if calls := g.sent(); len(calls) != 0 {
+		t.Errorf("GitHub was told %v", calls)
+	}
+}
+
+// certificate is one for the loopback address that is valid until then, and nobody's that anybody trusts.
+func certificate(t *testing.T, until time.Time) tls.Certificate {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: until.Add(-24 * time.Hour), NotAfter: until, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}
+}
+
 func TestWhileALimitLastsGitHubIsLeftAlone(t *testing.T) {
+	faultstest.Cover(t, "F10")
 	g := newLaunchGitHub(t)
 	f := g.byToken(t)
 	g.script = func(w http.ResponseWriter, _ *http.Request) {

@@ -57,6 +57,7 @@ type Options struct {
 	GroupID int64
 	// Transport carries all requests.
 	Transport http.RoundTripper
+	Budget    Budget
 	Metrics   *Metrics
 }
 
@@ -92,7 +93,7 @@ func (f *Forge) Register(ctx context.Context, r run.Runner) (id int64, jit confi
 		Name: wire.RunnerName(r.Name.Job, r.Name.Attempt), RunnerGroupID: f.GroupID, WorkFolder: &folder, Labels: r.Job.Labels,
 	}
 	var made *github.JITRunnerConfig
-	err = f.call(ctx, r.Job, func(ctx context.Context, c *github.Client) (err error) {
+	err = f.call(inLane(ctx, LaneLaunch), r.Job, func(ctx context.Context, c *github.Client) (err error) {
 		if f.byOrg(r) {
 			made, _, err = c.Actions.GenerateOrgJITConfig(ctx, r.Job.Owner, req)
 		} else {
@@ -112,7 +113,7 @@ func (f *Forge) Register(ctx context.Context, r run.Runner) (id int64, jit confi
 // Deregister removes the registration of the runner's name. Nil if there is none.
 func (f *Forge) Deregister(ctx context.Context, r run.Runner) error {
 	name := wire.RunnerName(r.Name.Job, r.Name.Attempt)
-	return f.call(ctx, r.Job, func(ctx context.Context, c *github.Client) error {
+	return f.call(inLane(ctx, LaneDelete), r.Job, func(ctx context.Context, c *github.Client) error {
 		found, err := f.list(ctx, c, r, name)
 		if err != nil {
 			return err

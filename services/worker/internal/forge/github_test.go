@@ -236,6 +236,7 @@ func (g *launchGitHub) byToken(t *testing.T, changes ...func(*forge.Options)) *f
 	t.Cleanup(transport.CloseIdleConnections)
 	o := forge.Options{
 		APIURL: g.url, Token: config.StaticSecret("ghp_" + canary), Scope: forge.ScopeRepo, GroupID: 3, Transport: transport, Metrics: metrics,
+		Budget: &fakeBudget{},
 	}
 	for _, change := range changes {
 		change(&o)

@@ -24,7 +24,7 @@ var checksum = regexp.MustCompile(`<!-- BEGIN SHA linux-x64 -->([0-9a-f]{64})<!-
 func (f *Forge) Release(ctx context.Context, version string) (run.RunnerRelease, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	transport := f.transport()
+	transport := f.transport() // No budget: once an hour does not count, and without a token it is the address' own.
 	if f.AppID == 0 {
 		transport = tokenTransport{token: f.Token, next: transport}
 	}

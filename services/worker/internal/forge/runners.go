@@ -68,7 +68,7 @@ func (f *Forge) DeregisterID(ctx context.Context, j run.Job, scope string, id in
 	if err := checkScope(j, scope); err != nil {
 		return err
 	}
-	return f.call(ctx, j, func(ctx context.Context, c *github.Client) error {
+	return f.call(inLane(ctx, LaneDelete), j, func(ctx context.Context, c *github.Client) error {
 		err := f.remove(ctx, c, run.Runner{Job: j, Scope: scope}, id)
 		switch {
 		case isStatus(err, http.StatusNotFound):

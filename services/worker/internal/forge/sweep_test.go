@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/forge"
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -79,6 +80,7 @@ func (g *sweepGitHub) options(t *testing.T) forge.Options {
 	t.Cleanup(transport.CloseIdleConnections)
 	return forge.Options{
 		APIURL: g.url, Token: config.StaticSecret(userToken), Scope: forge.ScopeRepo, GroupID: 1, Transport: transport, Metrics: metrics,
+		Budget: &fakeBudget{},
 	}
 }
 
@@ -156,6 +158,7 @@ func runnerJSON(id int, name, status string, busy bool) map[string]any {
 var sweepJob = run.Job{ID: 11, Owner: "o", Repo: "r"}
 
 func TestRunners(t *testing.T) {
+	faultstest.Cover(t, "F50")
 	many := make([]map[string]any, 0, 250)
 	for i := range 250 {
 		many = append(many, runnerJSON(i+1, fmt.Sprintf("mgr-%d-1", i+1), "online", false))

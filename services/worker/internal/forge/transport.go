@@ -10,6 +10,13 @@ import (
 	"modal-github-runner/services/internal/config"
 )
 
+const (
+	// resourceCore is what GitHub calls the limit that all requests here count against.
+	resourceCore = "core"
+	// endpointTokens is where an App gets the token of an installation.
+	endpointTokens = "access_tokens"
+)
+
 // tokenTransport authenticates with a token that may be rotated while the process runs.
 type tokenTransport struct {
 	token *config.SecretSource
@@ -76,7 +83,7 @@ func (m *Metrics) limits(h http.Header) {
 	if resource == "" {
 		return
 	}
-	if resource != "core" && resource != "actions_runner_registration" {
+	if resource != resourceCore && resource != "actions_runner_registration" {
 		resource = "other"
 	}
 	if v, err := strconv.ParseFloat(h.Get("X-Ratelimit-Remaining"), 64); err == nil {
@@ -91,7 +98,7 @@ func (m *Metrics) limits(h http.Header) {
 func endpointOf(req *http.Request) string {
 	switch path := req.URL.Path; {
 	case strings.HasSuffix(path, "/access_tokens"):
-		return "access_tokens"
+		return endpointTokens
 	case strings.HasSuffix(path, "/generate-jitconfig"):
 		return "generate_jitconfig"
 	case strings.HasSuffix(path, "/actions/runners"):

@@ -18,16 +18,16 @@ func eventOf(ev *jobsv1.JobEvent) (run.Event, error) {
 	if id, attempt, ok := wire.ParseRunnerName(ev.GetRunnerName()); ok {
 		runner = run.Name{Job: id, Attempt: attempt}
 	}
-	received := timeOf(ev.GetReceivedAt())
+	received, event := timeOf(ev.GetReceivedAt()), ev.GetDeliveryId()
 	switch ev.GetAction() {
 	case jobsv1.Action_ACTION_QUEUED:
-		return run.Queued{Job: job, At: received}, nil
+		return run.Queued{Job: job, At: received, Event: event}, nil
 	case jobsv1.Action_ACTION_WAITING:
-		return run.Held{Job: job, At: received}, nil
+		return run.Held{Job: job, At: received, Event: event}, nil
 	case jobsv1.Action_ACTION_IN_PROGRESS:
-		return run.Started{Job: job, Runner: runner, At: received}, nil
+		return run.Started{Job: job, Runner: runner, At: received, Event: event}, nil
 	case jobsv1.Action_ACTION_COMPLETED:
-		return run.Finished{Job: job, Runner: runner, Conclusion: ev.GetConclusion()}, nil
+		return run.Finished{Job: job, Runner: runner, Conclusion: ev.GetConclusion(), Event: event}, nil
 	case jobsv1.Action_ACTION_UNSPECIFIED:
 	}
 	return nil, fmt.Errorf("action: must be one of the known ones (got %v): %w", ev.GetAction(), wire.ErrMalformed)
@@ -66,16 +66,17 @@ func reportOf(found run.Event, now time.Time) (*jobsv1.JobEvent, error) {
 	var ev *jobsv1.JobEvent
 	switch f := found.(type) {
 	case run.Queued:
-		return messageOf(f.Job, f.At), nil
+		ev = messageOf(f.Job, f.At)
+		ev.DeliveryId = f.Event
 	case run.Held:
 		ev = messageOf(f.Job, f.At)
-		ev.Action = jobsv1.Action_ACTION_WAITING
+		ev.Action, ev.DeliveryId = jobsv1.Action_ACTION_WAITING, f.Event
 	case run.Started:
 		ev = messageOf(f.Job, f.At)
-		ev.Action, ev.RunnerName = jobsv1.Action_ACTION_IN_PROGRESS, runnerName(f.Runner)
+		ev.Action, ev.DeliveryId, ev.RunnerName = jobsv1.Action_ACTION_IN_PROGRESS, f.Event, runnerName(f.Runner)
 	case run.Finished:
 		ev = messageOf(f.Job, now)
-		ev.Action, ev.RunnerName, ev.Conclusion = jobsv1.Action_ACTION_COMPLETED, runnerName(f.Runner), f.Conclusion
+		ev.Action, ev.DeliveryId, ev.RunnerName, ev.Conclusion = jobsv1.Action_ACTION_COMPLETED, f.Event, runnerName(f.Runner), f.Conclusion
 	default:
 		return nil, fmt.Errorf("event: must be one that GitHub tells of (got %T)", found)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -201,10 +202,13 @@ func (i *Intake) judge(ctx context.Context, msg jetstream.Msg) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
 	if err == nil && !again.IsZero() {
-		err = i.Publisher.later(ctx, ev, msg.Subject(), msg.Data(), again)
+		err = i.Publisher.later(ctx, ev, msg.Subject(), msg.Data(), again, 0)
 	}
 	if err != nil {
-		pause := nakDelay(msg)
+		pause, failures := nakDelay(msg)
+		if pause == maxNak && i.putOff(ctx, ev, msg, failures, err) {
+			return verdictScheduled
+		}
 		i.Log.LogAttrs(ctx, slog.LevelWarn, "message will be handled again", slog.String("subject", msg.Subject()),
 			slog.Int64("job_id", ev.GetJobId()), slog.Duration("pause", pause), slog.Any("err", err))
 		i.tell(ctx, "nak", func() error { return msg.NakWithDelay(pause) })
@@ -219,13 +223,33 @@ func (i *Intake) judge(ctx context.Context, msg jetstream.Msg) string {
 	return verdictScheduled
 }
 
-// nakDelay doubles with each delivery.
-func nakDelay(msg jetstream.Msg) time.Duration {
-	meta, err := msg.Metadata()
-	if err != nil || meta.NumDelivered > 5 { // 2^5 s is above maxNak.
-		return maxNak
+// putOff has a message that goes on failing come again as a scheduled copy. A delayed nak holds one of the consumer's places,
+// and an outage must not take them all. It reports whether that worked.
+func (i *Intake) putOff(ctx context.Context, ev *jobsv1.JobEvent, msg jetstream.Msg, failures uint64, cause error) bool {
+	if err := i.Publisher.later(ctx, ev, msg.Subject(), msg.Data(), time.Now().Add(maxNak), failures); err != nil {
+		return false
 	}
-	return min(maxNak, time.Second<<(meta.NumDelivered-1))
+	i.Log.LogAttrs(ctx, slog.LevelWarn, "message put off", slog.String("subject", msg.Subject()),
+		slog.Int64("job_id", ev.GetJobId()), slog.Duration("pause", maxNak), slog.Any("err", cause))
+	i.tell(ctx, "ack", func() error { return msg.DoubleAck(ctx) })
+	return true
+}
+
+// nakDelay doubles with each failure in a row, of this message and of those that it is a later copy of.
+func nakDelay(msg jetstream.Msg) (pause time.Duration, failures uint64) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return maxNak, 0
+	}
+	earlier, err := strconv.ParseUint(msg.Headers().Get(wire.HeaderFailures), 10, 64)
+	if err != nil { // There is none, or it is none of ours.
+		earlier = 0
+	}
+	failures = earlier + meta.NumDelivered
+	if failures > 5 { // 2^5 s is above maxNak.
+		return maxNak, failures
+	}
+	return min(maxNak, time.Second<<(failures-1)), failures
 }
 
 // poison gives up a message that nobody can read, keeping what identifies it but not its contents.
@@ -240,7 +264,8 @@ func (i *Intake) poison(ctx context.Context, msg jetstream.Msg, cause error) str
 	i.Log.LogAttrs(ctx, slog.LevelError, "message given up", slog.String("subject", msg.Subject()),
 		slog.Uint64("stream_sequence", letter.GetStreamSequence()), slog.Any("err", cause))
 	if err := i.Publisher.buryMessage(ctx, letter); err != nil {
-		i.tell(ctx, "nak", func() error { return msg.NakWithDelay(nakDelay(msg)) })
+		pause, _ := nakDelay(msg)
+		i.tell(ctx, "nak", func() error { return msg.NakWithDelay(pause) })
 		return verdictRetry
 	}
 	i.tell(ctx, "term", func() error { return msg.TermWithReason(cause.Error()) })

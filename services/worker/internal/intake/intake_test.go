@@ -14,6 +14,7 @@ import (
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -72,20 +73,20 @@ func TestAMessageBecomesTheEventOfItsAction(t *testing.T) {
 		consumer string
 		want     run.Event
 	}{
-		{"queued", jobsv1.Action_ACTION_QUEUED, nil, queuedConsumer, run.Queued{Job: job, At: at(4)}},
-		{"waiting", jobsv1.Action_ACTION_WAITING, nil, wire.ConsumerOutcomes, run.Held{Job: job, At: at(4)}},
-		{"in progress", jobsv1.Action_ACTION_IN_PROGRESS, nil, wire.ConsumerOutcomes, run.Started{Job: job, Runner: runner, At: at(4)}},
-		{"completed", jobsv1.Action_ACTION_COMPLETED, nil, wire.ConsumerOutcomes, run.Finished{Job: job, Runner: runner, Conclusion: "success"}},
+		{"queued", jobsv1.Action_ACTION_QUEUED, nil, queuedConsumer, run.Queued{Job: job, At: at(4), Event: delivery}},
+		{"waiting", jobsv1.Action_ACTION_WAITING, nil, wire.ConsumerOutcomes, run.Held{Job: job, At: at(4), Event: delivery}},
+		{"in progress", jobsv1.Action_ACTION_IN_PROGRESS, nil, wire.ConsumerOutcomes, run.Started{Job: job, Runner: runner, At: at(4), Event: delivery}},
+		{"completed", jobsv1.Action_ACTION_COMPLETED, nil, wire.ConsumerOutcomes, run.Finished{Job: job, Runner: runner, Conclusion: "success", Event: delivery}},
 		{
 			"a runner of somebody else's is none of ours", jobsv1.Action_ACTION_COMPLETED,
 			func(ev *jobsv1.JobEvent) { ev.RunnerName = "GitHub Actions 5" },
 			wire.ConsumerOutcomes,
-			run.Finished{Job: job, Conclusion: "success"},
+			run.Finished{Job: job, Conclusion: "success", Event: delivery},
 		},
 		{
 			"a field that GitHub left out is zero", jobsv1.Action_ACTION_WAITING,
 			func(ev *jobsv1.JobEvent) {
-				ev.Repository, ev.CreatedAt, ev.ReceivedAt, ev.Labels, ev.RunId, ev.RunAttempt = nil, nil, nil, nil, 0, 0
+				ev.Repository, ev.CreatedAt, ev.ReceivedAt, ev.Labels, ev.RunId, ev.RunAttempt, ev.DeliveryId = nil, nil, nil, nil, 0, 0, ""
 			},
 			wire.ConsumerOutcomes,
 			run.Held{Job: run.Job{
@@ -112,6 +113,35 @@ func TestAMessageBecomesTheEventOfItsAction(t *testing.T) {
 	}
 }
 
+// As many messages fail as the consumer may have out at once, for hours. One that comes then is handled all the same.
+func TestMessagesThatGoOnFailingDoNotHoldUpOthers(t *testing.T) {
+	withQueue(t, func(t *testing.T, r *rig) {
+		const healthy = 9999
+		w := r.start(t, queuedConsumer, 32, &script{do: func(_ context.Context, _ int, c call) (time.Time, error) {
+			if c.job != healthy {
+				return time.Time{}, errBoom
+			}
+			return time.Time{}, nil
+		}})
+		for job := range int64(256) { // The limit of the topology.
+			r.publish(t, queued(job+1))
+		}
+		time.Sleep(10 * time.Minute)
+		at := time.Now()
+		r.publish(t, queued(healthy))
+		time.Sleep(time.Minute)
+		for _, c := range w.handler.seen() {
+			if c.job == healthy {
+				if waited := c.at.Sub(at); waited > 5*time.Second {
+					t.Errorf("it waited for %v", waited)
+				}
+				return
+			}
+		}
+		t.Error("it was never handled")
+	})
+}
+
 func TestAMessageThatMetAnErrorComesAgainWithGrowingPauses(t *testing.T) {
 	withQueue(t, func(t *testing.T, r *rig) {
 		w := r.start(t, queuedConsumer, 4, &script{do: func(_ context.Context, n int, _ call) (time.Time, error) {
@@ -124,7 +154,7 @@ func TestAMessageThatMetAnErrorComesAgainWithGrowingPauses(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		s := time.Second
 		wantTimes(t, w.handler, 0, s, 3*s, 7*s, 15*s, 31*s, 61*s, 91*s, 121*s)
-		wantVerdicts(t, w, "retry", "retry", "retry", "retry", "retry", "retry", "retry", "retry", "done")
+		wantVerdicts(t, w, "retry", "retry", "retry", "retry", "retry", "scheduled", "scheduled", "scheduled", "done")
 		r.wantAllAcked(t, queuedConsumer)
 		for _, want := range []string{"message will be handled again", "job_id=1", "pause=16s", "err=boom"} {
 			if !strings.Contains(w.log.String(), want) {
@@ -135,6 +165,7 @@ func TestAMessageThatMetAnErrorComesAgainWithGrowingPauses(t *testing.T) {
 }
 
 func TestAMessageOfANewerVersionIsHeldForAWorkerThatUnderstandsIt(t *testing.T) {
+	faultstest.Cover(t, "F39", "F58")
 	withQueue(t, func(t *testing.T, r *rig) {
 		w := r.start(t, queuedConsumer, 1, &script{})
 		r.publishRaw(t, wire.QueuedSubject(wire.DefaultPool), []byte("whatever the future brings"), nats.Header{wire.HeaderSchema: {"2"}})
@@ -151,6 +182,7 @@ func TestAMessageOfANewerVersionIsHeldForAWorkerThatUnderstandsIt(t *testing.T) 
 }
 
 func TestAMessageThatNobodyCanReadIsGivenUpWithoutItsContents(t *testing.T) {
+	faultstest.Cover(t, "F40")
 	encoded, err := wire.Encode(queued(1))
 	if err != nil {
 		t.Fatal(err)

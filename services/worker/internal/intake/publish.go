@@ -55,7 +55,7 @@ func (p *Publisher) Report(ctx context.Context, found run.Event, revision uint64
 	if err != nil {
 		return err
 	}
-	id := fmt.Sprintf("%s-%d", wire.RetryMsgID(ev.GetJobId(), revision), ev.GetAction())
+	id := wire.ReportMsgID(ev.GetJobId(), revision, ev.GetAction())
 	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamJobs, jetstream.WithMsgID(id))
 }
 
@@ -79,11 +79,14 @@ func (p *Publisher) bury(ctx context.Context, subject string, letter *jobsv1.Dea
 	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamDead)
 }
 
-// later schedules a copy of the message's data for its own subject. It takes the place of an earlier copy that still
-// waits, of the same job and action.
-func (p *Publisher) later(ctx context.Context, ev *jobsv1.JobEvent, subject string, data []byte, at time.Time) error {
-	return p.store(ctx, newMsg(ctx, wire.LaterSubject(ev.GetAction(), ev.GetJobId()), data), wire.StreamJobs,
-		jetstream.WithScheduleAt(ceilSecond(at)), jetstream.WithScheduleTarget(subject))
+// later schedules a copy of the message's data for its own subject, after so many failures in a row. It takes the place of an
+// earlier copy that still waits, of the same job and action.
+func (p *Publisher) later(ctx context.Context, ev *jobsv1.JobEvent, subject string, data []byte, at time.Time, failures uint64) error {
+	msg := newMsg(ctx, wire.LaterSubject(ev.GetAction(), ev.GetJobId()), data)
+	if failures > 0 {
+		msg.Header.Set(wire.HeaderFailures, strconv.FormatUint(failures, 10))
+	}
+	return p.store(ctx, msg, wire.StreamJobs, jetstream.WithScheduleAt(ceilSecond(at)), jetstream.WithScheduleTarget(subject))
 }
 
 // ceilSecond rounds up: the server's schedules know whole seconds only, and a copy that came early would come in vain.

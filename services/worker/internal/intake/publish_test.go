@@ -114,17 +114,17 @@ func TestTheTraceGoesThroughTheQueue(t *testing.T) {
 	withQueue(t, func(t *testing.T, r *rig) {
 		recorder := tracetest.NewSpanRecorder()
 		tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("test")
+		ctx, span := tracer.Start(t.Context(), "publish")
+		if err := r.publisher.Requeue(ctx, jobOfOurs(), time.Now(), 1); err != nil {
+			t.Fatal(err)
+		}
+		span.End() // Before anybody handles the message: spans are listed in the order in which they end.
 		r.startTraced(t, queuedConsumer, 1, &script{do: func(_ context.Context, n int, c call) (time.Time, error) {
 			if n == 1 {
 				return c.at.Add(time.Minute), nil
 			}
 			return time.Time{}, nil
 		}}, tracer)
-		ctx, span := tracer.Start(t.Context(), "publish")
-		if err := r.publisher.Requeue(ctx, jobOfOurs(), time.Now(), 1); err != nil {
-			t.Fatal(err)
-		}
-		span.End()
 		time.Sleep(2 * time.Minute)
 		spans := recorder.Ended()
 		if len(spans) != 3 {
@@ -151,12 +151,12 @@ func TestWhatASweepReportsIsHandledAsIfGitHubHadToldOfIt(t *testing.T) {
 		foreign.ID, foreign.Pool = 9, "" // A job that is not ours can have a runner of ours.
 		runner := run.Name{Job: 8, Attempt: 2}
 		reports := []run.Event{
-			run.Queued{Job: job, At: at},
-			run.Held{Job: job, At: at},
-			run.Started{Job: job, Runner: runner, At: at},
-			run.Started{Job: foreign, At: at},
-			run.Finished{Job: job, Runner: runner, Conclusion: "failure"},
-			run.Finished{Job: foreign, Conclusion: "gone"},
+			run.Queued{Job: job, At: at, Event: run.BySweep},
+			run.Held{Job: job, At: at, Event: run.AskedGitHub},
+			run.Started{Job: job, Runner: runner, At: at, Event: run.AskedGitHub},
+			run.Started{Job: foreign, At: at, Event: run.AskedGitHub},
+			run.Finished{Job: job, Runner: runner, Conclusion: "failure", Event: run.AskedGitHub},
+			run.Finished{Job: foreign, Conclusion: "gone", Event: run.AskedGitHub},
 		}
 		queues := []*worker{r.start(t, queuedConsumer, 1, &script{}), r.start(t, wire.ConsumerOutcomes, 1, &script{})}
 		for _, ev := range reports {

@@ -105,6 +105,9 @@ func (r *rig) ensure(t *testing.T) {
 
 var queuedConsumer = wire.QueuedConsumer(wire.DefaultPool)
 
+// delivery is GitHub's id of the delivery that told of an event.
+const delivery = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
+
 // event is a job's event in which each field that a worker reads has a value of its own.
 func event(action jobsv1.Action, job int64) *jobsv1.JobEvent {
 	at := func(minutes int) *timestamppb.Timestamp {
@@ -115,7 +118,7 @@ func event(action jobsv1.Action, job int64) *jobsv1.JobEvent {
 		Repository: &jobsv1.Repository{Id: 5, Owner: "octo", Name: "repo", Private: true, Fork: true, OwnedByOrganization: true},
 		RunnerId:   6, RunnerName: wire.RunnerName(8, 2), Conclusion: "success",
 		CreatedAt: at(1), StartedAt: at(2), CompletedAt: at(3), ReceivedAt: at(4),
-		DeliveryId: "72d3162e-cc78-11e3-81ab-4c9367dc0958", WorkflowName: "CI", JobName: "build", HeadBranch: "main", HeadSha: "3484a3fb",
+		DeliveryId: delivery, WorkflowName: "CI", JobName: "build", HeadBranch: "main", HeadSha: "3484a3fb",
 	}
 }
 
@@ -137,8 +140,7 @@ func (r *rig) publish(t *testing.T, ev *jobsv1.JobEvent) {
 
 func (r *rig) publishRaw(t *testing.T, subject string, data []byte, header nats.Header) {
 	t.Helper()
-	header[wire.HeaderMsgID] = []string{rand.Text()}
-	if _, err := r.js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Data: data, Header: header}); err != nil {
+	if _, err := r.js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Data: data, Header: header}, jetstream.WithMsgID(rand.Text())); err != nil {
 		t.Fatal(err)
 	}
 }

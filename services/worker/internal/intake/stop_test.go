@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -26,6 +27,7 @@ func TestASlowHandlerKeepsItsMessage(t *testing.T) {
 }
 
 func TestAStuckHandlerLosesItsMessageToAnotherWorker(t *testing.T) {
+	faultstest.Cover(t, "F34", "F43")
 	withQueue(t, func(t *testing.T, r *rig) {
 		release := make(chan struct{})
 		stuck := r.start(t, queuedConsumer, 1, &script{do: func(context.Context, int, call) (time.Time, error) {
@@ -143,6 +145,7 @@ func TestWorkersThatStartBeforeTheQueueExistsWaitForItAndLogThatOnce(t *testing.
 }
 
 func TestWhatIsInHandWhenTheServerGoesIsHandledAgainOnceItIsBack(t *testing.T) {
+	faultstest.Cover(t, "F29", "F33")
 	withQueue(t, func(t *testing.T, r *rig) {
 		w := r.start(t, queuedConsumer, 2, &script{do: func(context.Context, int, call) (time.Time, error) {
 			time.Sleep(20 * time.Second)

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,9 @@ import (
 const (
 	// recordTime is what is left of run.LaunchTimeout for recording the outcome once the last call has ended.
 	recordTime = 10 * time.Second
+	// freshFor is how long after its creation GitHub need not be asked whether a job still waits: its webhooks are on their way,
+	// and GitHub's API may lag behind.
+	freshFor = 2 * time.Minute
 	// maxCreates is how often a create call whose outcome is not known is made with one JIT configuration.
 	maxCreates = 2
 )
@@ -21,14 +25,23 @@ const (
 // errStray says that a sandbox of the runner's name runs that can't be the one just registered.
 var errStray = errors.New("a sandbox of this name runs whose registration is gone")
 
-// errUnwanted says that nobody counts on the runner any more.
-var errUnwanted = errors.New("no job counts on it any more")
+// errUsed says that the registration that is on record is gone: its runner took a job of which we know nothing, or somebody
+// removed it. What GitHub says of a runner of this name may be about that one.
+var errUsed = errors.New("the registration of this name was used or removed")
+
+// errUnwanted says that nobody counts on the runner any more, or that another worker has made it.
+var errUnwanted = errors.New("no job waits for this launch any more")
 
 // create makes the runner whose intent is on record, and records how that went.
 func (h *handling) create(ctx context.Context, r run.Runner) error {
 	h.step("intent", h.began)
 	act, cancel := context.WithDeadline(ctx, r.Until.Add(-recordTime))
-	made, adopted, err := h.make(act, r)
+	var made run.Created
+	var adopted bool
+	err := h.stillWanted(act, r)
+	if err == nil {
+		made, adopted, err = h.make(act, r)
+	}
 	cancel()
 
 	// Whatever the outcome, it is recorded: also if the worker is being stopped.
@@ -46,7 +59,7 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	if adopted {
 		outcome = "adopted"
 	}
-	placed, err := h.decide(ctx, r.Job.ID, run.Placed{})
+	placed, err := h.decide(ctx, cmp.Or(saved.For, r.Job.ID), run.Placed{})
 	if err != nil {
 		return err
 	}
@@ -57,6 +70,30 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 		slog.String("outcome", outcome), slog.Duration("queued_for", waited), slog.Duration("own_time", waited-h.abroad))...)
 	h.at(saved.LaunchedAt.Add(run.LookAfter))
 	return nil
+}
+
+// stillWanted asks GitHub about a job that was created a while ago: it may be over, and no webhook have told of that. It
+// returns errUnwanted if so; what can't be found out is as it was.
+func (h *handling) stillWanted(ctx context.Context, r run.Runner) error {
+	waiting, _, err := h.Ledger.LoadRun(ctx, r.For)
+	if err != nil {
+		return fmt.Errorf("load run %d: %w", r.For, err)
+	}
+	if h.Now().Sub(waiting.Job.CreatedAt) < freshFor {
+		return nil
+	}
+	seen, err := h.Forge.Sight(ctx, waiting.Job)
+	if err != nil { // Whatever is wrong, the launch itself will tell.
+		return nil //nolint:nilerr // see above
+	}
+	ev := waiting.Unheard(seen, h.Now())
+	if seen.Gone || ev == nil { // What GitHub does not show us may be there all the same: permissions differ.
+		return nil
+	}
+	if _, err = h.decide(ctx, r.For, ev); err != nil {
+		return err
+	}
+	return errUnwanted
 }
 
 // make registers the runner and starts its sandbox, or finds that this was done before.
@@ -71,6 +108,8 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 			return run.Created{SandboxID: id}, true, nil
 		}
 		githubID, jit, err = h.replace(ctx, r)
+	} else if err == nil && r.GitHubID != 0 {
+		err = errUsed
 	}
 	if err != nil {
 		return run.Created{}, false, fmt.Errorf("register runner: %w", err)
@@ -98,6 +137,9 @@ func (h *handling) register(ctx context.Context, r run.Runner) (id int64, jit co
 // replace makes a new registration in place of one whose JIT configuration is lost.
 func (h *handling) replace(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
 	if err := h.Forge.Deregister(ctx, r); err != nil {
+		return 0, config.Secret{}, err
+	}
+	if _, err := h.decideRunner(ctx, r.Name, run.Registered{}); err != nil { // None is on record now.
 		return 0, config.Secret{}, err
 	}
 	return h.register(ctx, r)
@@ -147,19 +189,24 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	failed := run.Failed{Reason: cause.Error(), Limited: isLimited, Permanent: isPermanent}
 	switch {
 	case isPermanent: // The job first: what made the launch impossible may make tidying up after it impossible too.
-		if _, err := h.decide(ctx, r.Job.ID, failed); err != nil {
+		if _, err := h.decide(ctx, r.For, failed); err != nil {
 			return err
 		}
 		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
 		return err
-	case errors.Is(cause, errStray) || errors.Is(cause, errUnwanted): // The name is used up; who still waits gets the next.
+	case errors.Is(cause, errStray) || errors.Is(cause, errUsed): // The name is used up; who still waits gets the next.
 		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
 		return err
 	}
-	if _, err := h.decideRunner(ctx, r.Name, run.GivenUp{Reason: cause.Error()}); err != nil {
+	now, err := h.decideRunner(ctx, r.Name, run.GivenUp{Reason: cause.Error()})
+	if err != nil {
 		return err
 	}
-	waiting, err := h.decide(ctx, r.Job.ID, failed)
+	if now.State != run.Launching || now.For == 0 {
+		_, err := h.decideRunner(ctx, r.Name, run.Released{Name: r.Name})
+		return err
+	}
+	waiting, err := h.decide(ctx, now.For, failed) // Who counts on it now need not be whom it was launched for.
 	if err != nil {
 		return err
 	}
@@ -174,6 +221,8 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 // outcomeOf is the value of the outcome label.
 func outcomeOf(err error) string {
 	switch _, limited := errors.AsType[*run.LimitedError](err); {
+	case errors.Is(err, run.ErrNoImage):
+		return "no_image"
 	case limited:
 		return "rate_limited"
 	case errors.Is(err, errUnwanted):

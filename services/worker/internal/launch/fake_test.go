@@ -74,6 +74,7 @@ type world struct {
 	sightings     map[int64]run.Sighting // what GitHub says of a job, if that is not that it is queued
 	evidence      run.Evidence           // what Ask answers instead, if not empty
 	askErr        error
+	busy          bool // what GitHub says of any runner
 	violations    []string
 	// lag is how long the next call takes, so that workers overtake each other. Nil means no time.
 	lag func() time.Duration
@@ -224,6 +225,11 @@ func (w worker) Sight(_ context.Context, j run.Job) (seen run.Sighting, err erro
 		}
 	})
 	return seen, err
+}
+
+func (w worker) Busy(_ context.Context, _ run.Runner) (busy bool, err error) {
+	err = w.do(func() { busy = w.busy })
+	return busy, err
 }
 
 func (w worker) Fate(_ context.Context, id string, _ bool) (fate run.Fate, err error) {

@@ -2,48 +2,83 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"modal-github-runner/services/worker/internal/run"
 )
 
-// inspect looks at a runner that should have taken a job by now. What can't be found out is as it was: the job still wants
-// it.
+// inspect looks at a runner that should have taken a job by now, and at the job that waits for it. What can't be found out
+// is as it was: the job still wants the runner.
 func (h *handling) inspect(ctx context.Context, r run.Runner) error {
-	evidence, err := h.Fleet.Ask(ctx, r.SandboxID, false)
-	switch {
-	case err != nil:
-		h.Log.LogAttrs(ctx, slog.LevelWarn, "runner not asked", append(runnerAttrs(r), slog.Any("err", err))...)
-	case evidence == run.HasJob:
-		return h.hasJob(ctx, r)
-	case evidence == run.Over:
+	evidence, err := h.ask(ctx, r, false)
+	if err == nil && evidence == run.Over {
 		return h.over(ctx, r)
-	case evidence == run.Starting && h.Now().Sub(r.LaunchedAt) >= h.pools[r.Job.Pool].StartLimit():
-		return h.gone(ctx, r, fmt.Sprintf("its sandbox did not start the runner within %v", h.pools[r.Job.Pool].StartLimit()))
+	}
+	waiting, _, loadErr := h.Ledger.LoadRun(ctx, r.For)
+	if loadErr != nil {
+		return fmt.Errorf("load run %d: %w", r.For, loadErr)
+	}
+	seen, sightErr := h.Forge.Sight(ctx, waiting.Job)
+	if err = errors.Join(err, sightErr); err != nil {
+		h.Log.LogAttrs(ctx, slog.LevelWarn, "runner without a job not looked at", append(runnerAttrs(r), slog.Any("err", err))...)
+		h.at(h.Now().Add(run.LookAfter))
+		return nil
+	}
+	if ev := waiting.Unheard(seen, h.Now()); ev != nil && !seen.Gone { // No webhook told. What is not shown may be there all the same.
+		_, err = h.decide(ctx, r.For, ev)
+		return err
+	}
+	if evidence == run.HasJob {
+		_, err = h.decideRunner(ctx, r.Name, run.Occupied{})
+		return err
+	}
+	if evidence == run.Hangs {
+		return h.gone(ctx, r, "its sandbox hangs: it started no runner, or does not answer any more")
 	}
 	h.at(h.Now().Add(run.LookAfter))
 	return nil
 }
 
-// hasJob asks GitHub whether the job of a runner is the one that waits for it.
-func (h *handling) hasJob(ctx context.Context, r run.Runner) error {
-	waiting, _, err := h.Ledger.LoadRun(ctx, r.For)
-	if err != nil {
-		return fmt.Errorf("load run %d: %w", r.For, err)
+// busyLag is how long GitHub may take to know that a runner has a job.
+const busyLag = time.Minute
+
+// ask asks the sandbox of a runner whether the runner has a job; see Fleet.Ask. One that does not start its runner in time
+// hangs. So does one that can't be asked for so long that its own watchdog would have ended an idle runner, and of which
+// GitHub knows no job, for as long again as GitHub takes to know: whatever such a sandbox does, it is no job.
+func (h *handling) ask(ctx context.Context, r run.Runner, release bool) (run.Evidence, error) {
+	evidence, err := h.Fleet.Ask(ctx, r.SandboxID, release)
+	limit := h.pools[r.Job.Pool].StartLimit()
+	switch age := h.age(r); {
+	case err == nil && evidence == run.Starting && age >= limit:
+		return run.Hangs, nil
+	case err == nil || age < limit+busyLag:
+		return evidence, wrapped("ask sandbox", err)
 	}
-	seen, err := h.Forge.Sight(ctx, waiting.Job)
-	if err != nil {
-		h.Log.LogAttrs(ctx, slog.LevelWarn, "job not asked about", append(jobAttrs(waiting.Job), slog.Any("err", err))...)
-		h.at(h.Now().Add(run.LookAfter))
+	busy, busyErr := h.Forge.Busy(ctx, r)
+	if busyErr != nil || busy {
+		return evidence, wrapped("ask sandbox", errors.Join(err, busyErr))
+	}
+	return run.Hangs, nil
+}
+
+// age is for how long the runner has been there, at least.
+func (h *handling) age(r run.Runner) time.Duration {
+	for _, at := range []time.Time{r.LaunchedAt, r.EndedAt, r.Until} {
+		if !at.IsZero() {
+			return h.Now().Sub(at)
+		}
+	}
+	return 0
+}
+
+func wrapped(what string, err error) error {
+	if err == nil {
 		return nil
 	}
-	if ev := waiting.Unheard(seen, h.Now()); ev != nil {
-		_, err = h.decide(ctx, r.For, ev)
-		return err
-	}
-	_, err = h.decideRunner(ctx, r.Name, run.Occupied{})
-	return err
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // over records how the sandbox of a runner ended that has taken no job.
@@ -66,7 +101,7 @@ func (h *handling) gone(ctx context.Context, r run.Runner, reason string) error 
 
 // dismiss ends a spare runner that has no job. If it has one, GitHub's word of that is on its way, or never comes.
 func (h *handling) dismiss(ctx context.Context, r run.Runner) error {
-	evidence, err := h.Fleet.Ask(ctx, r.SandboxID, true)
+	evidence, err := h.ask(ctx, r, true)
 	switch {
 	case err != nil || evidence == run.Starting:
 		h.at(h.Now().Add(dismissEvery))

@@ -6,12 +6,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
 // A job waits on a runner that was launched for it. What the sandbox and GitHub say, a minute later and again, decides
 // whether it goes on waiting for it.
 func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
+	faultstest.Cover(t, "F05", "F06", "F47")
 	first, second := run.Name{Job: 1, Attempt: 1}, run.Name{Job: 1, Attempt: 2}
 	ends := func(w *world) { w.sandboxes[0].running = false }
 	tests := []struct {
@@ -24,7 +26,18 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 		reason string
 	}{
 		{name: "one that is idle is waited for", change: func(*world) {}, after: 10 * time.Minute, state: run.Waiting, runner: first},
-		{name: "one that can't be asked is waited for", change: func(w *world) { w.askErr = errors.New("away") }, after: 10 * time.Minute, state: run.Waiting, runner: first},
+		{name: "one that can't be asked is waited for", change: func(w *world) { w.askErr = errors.New("away") }, after: 6 * time.Minute, state: run.Waiting, runner: first},
+		{
+			name: "and for longer, if GitHub knows of a job that it has", state: run.Waiting, runner: first, after: 20 * time.Minute,
+			change: func(w *world) { w.askErr, w.busy = errors.New("away"), true },
+		},
+		{name: "else it hangs, and is replaced", change: func(w *world) { w.askErr = errors.New("away") }, after: 8*time.Minute + 30*time.Second, state: run.Waiting, runner: second},
+		{
+			name: "one that is idle although its job was cancelled is needed no more", state: run.Done, runner: first, after: 62 * time.Second,
+			change: func(w *world) {
+				w.sightings = map[int64]run.Sighting{1: {Status: "completed", Conclusion: "cancelled"}}
+			},
+		},
 		{name: "one whose sandbox has ended is replaced within a minute", change: ends, after: 62 * time.Second, state: run.Waiting, runner: second},
 		{name: "one that has not started is waited for until the pool's limit", change: func(w *world) { w.evidence = run.Starting }, after: 5 * time.Minute, state: run.Waiting, runner: first},
 		{name: "then it is replaced", change: func(w *world) { w.evidence = run.Starting }, after: 7 * time.Minute, state: run.Waiting, runner: second},
@@ -61,6 +74,45 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 				lost := w.runners[first].record
 				if busy := w.evidence == run.HasJob; busy != (lost.State == run.Busy) || busy && !w.sandboxes[0].running {
 					t.Errorf("the runner that was lost: %+v", lost)
+				}
+			})
+		})
+	}
+}
+
+// A sandbox that says that its runner has a job is left alone, whatever the record says, until GitHub has completed the job.
+func TestARunnerThatWorksIsNotEnded(t *testing.T) {
+	name := run.Name{Job: 1, Attempt: 1}
+	tests := []struct {
+		name  string
+		says  run.Evidence
+		event run.RunnerEvent
+		ends  bool
+	}{
+		{"not for whatever made it seem to be gone", run.HasJob, run.Gone{Reason: "its launch did not come to an end"}, false},
+		{"not because no job counts on it", run.HasJob, run.Released{Name: name, From: 1}, false},
+		{"but once its job is over, whatever it says", run.HasJob, run.Gone{Reason: "its job was completed", JobOver: true}, true},
+		{"and one without a job is", run.ReleasedNow, run.Gone{Reason: "its launch did not come to an end"}, true},
+		{"and one that never started is, if it was given its time", run.Starting, run.Released{Name: name, From: 1}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.queue = []message{{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()}}
+				w.settle(t, time.Second)
+				time.Sleep(time.Hour) // Long after anything that might be under way.
+				w.evidence = tt.says
+				again, err := launcher(w, nil).HandleRunner(t.Context(), name, tt.event)
+				for err == nil && !again.IsZero() && again.Before(time.Now().Add(30*time.Second)) {
+					time.Sleep(time.Until(again))
+					again, err = launcher(w, nil).HandleRunner(t.Context(), name, tt.event)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if w.sandboxes[0].running == tt.ends {
+					t.Errorf("it runs: %v; its record: %+v", w.sandboxes[0].running, w.runners[name].record)
 				}
 			})
 		})

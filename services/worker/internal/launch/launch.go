@@ -59,19 +59,15 @@ func New(o Options) *Launcher {
 // again then. After an error it is to be handled again soon.
 func (l *Launcher) Handle(ctx context.Context, job int64, ev run.Event) (again time.Time, err error) {
 	h := handling{Launcher: l, began: l.Now()}
-	if _, err := h.decide(ctx, job, ev); err != nil {
-		return time.Time{}, err
-	}
-	return h.again, nil
+	_, err = h.decide(ctx, job, ev)
+	return h.verdict(err)
 }
 
 // HandleRunner does all that follows from what was found out about a runner; otherwise it is as Handle.
 func (l *Launcher) HandleRunner(ctx context.Context, name run.Name, ev run.RunnerEvent) (again time.Time, err error) {
 	h := handling{Launcher: l, began: l.Now()}
-	if _, err := h.decideRunner(ctx, name, ev); err != nil {
-		return time.Time{}, err
-	}
-	return h.again, nil
+	_, err = h.decideRunner(ctx, name, ev)
+	return h.verdict(err)
 }
 
 // handling is the handling of one event.
@@ -82,6 +78,17 @@ type handling struct {
 	// abroad is the time that GitHub and Modal took.
 	abroad time.Duration
 	again  time.Time
+}
+
+// verdict is when to handle the event again. For lack of room or budget that is once there may be some, and no error.
+func (h *handling) verdict(err error) (again time.Time, _ error) {
+	if limited, ok := errors.AsType[*run.LimitedError](err); ok {
+		return limited.Until.Add(h.backoff(1)), nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return h.again, nil
 }
 
 // decide takes one step of the job's record, does what follows, and returns the record.
@@ -143,7 +150,7 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 	case run.Launch:
 		return h.want(ctx, e)
 	case run.Take:
-		_, err = h.decideRunner(ctx, e.Runner, run.Taken{Name: e.Runner, By: e.By, Spare: e.Spare})
+		_, err = h.decideRunner(ctx, e.Runner, run.Taken{Name: e.Runner, By: e.By, Spare: e.Spare, Event: e.Event})
 	case run.Lose:
 		return h.lose(ctx, e)
 	case run.Count:
@@ -153,7 +160,7 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 	case run.Release:
 		_, err = h.decideRunner(ctx, e.Runner, run.Released{Name: e.Runner, From: e.From})
 	case run.Retire:
-		_, err = h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed"})
+		_, err = h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed", JobOver: true})
 	case run.Requeue:
 		return h.Queue.Requeue(ctx, e.Job, e.QueuedAt, revision)
 	case run.Later:
@@ -198,7 +205,7 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 			return fmt.Errorf("load runner %v: %w", e.Spare, err)
 		}
 	}
-	_, err := h.decide(ctx, e.Job, run.Lost{Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason})
+	_, err := h.decide(ctx, e.Job, run.Lost{Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason, Event: e.Event})
 	return err
 }
 
@@ -216,13 +223,25 @@ func (h *handling) at(t time.Time) {
 	}
 }
 
-// end removes what is left of a runner.
+// end removes what is left of a runner. Unless its job is over it is asked first: it may be working, on a job of which we
+// know nothing yet. Then it is left alone until that job has ended, or the sandbox by itself.
 func (h *handling) end(ctx context.Context, r run.Runner) error {
 	id := r.SandboxID
 	if id == "" {
 		var err error
 		if id, err = h.Fleet.Find(ctx, r.Name); err != nil {
 			return fmt.Errorf("find sandbox: %w", err)
+		}
+	}
+	if id != "" && !r.JobOver {
+		r.SandboxID = id
+		evidence, err := h.ask(ctx, r, true)
+		if err != nil {
+			return err
+		}
+		if evidence == run.HasJob {
+			h.at(h.Now().Add(run.LookAfter))
+			return nil
 		}
 	}
 	if id != "" {

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -82,6 +83,7 @@ func (w *world) deliver(ctx context.Context, m message, f *fuse) {
 // A worker may die at each of its calls, before or after the call has taken effect: the job gets exactly one runner
 // that can serve it.
 func TestAWorkerThatDiesAtAnyCallOfALaunchLeavesTheJobOneLiveRunner(t *testing.T) {
+	faultstest.Cover(t, "F41", "F51")
 	for _, after := range []bool{false, true} {
 		for n := 0; ; n++ {
 			f := &fuse{left: n, after: after}
@@ -117,6 +119,7 @@ func TestAWorkerThatDiesAtAnyCallOfALaunchLeavesTheJobOneLiveRunner(t *testing.T
 }
 
 func TestWhatGitHubAndModalAnswerBecomesOfTheJob(t *testing.T) {
+	faultstest.Cover(t, "F07", "F08", "F10", "F45", "F46")
 	boom := errors.New("boom")
 	once := func(err error) func(run.Runner) error {
 		return func(run.Runner) error { e := err; err = nil; return e }
@@ -152,6 +155,31 @@ func TestWhatGitHubAndModalAnswerBecomesOfTheJob(t *testing.T) {
 			name: "a registration that is left over is replaced", job: job(1),
 			prepare: func(w *world) { w.registrations[run.Name{Job: 1, Attempt: 1}] = "lost" },
 			state:   run.Waiting, runner: run.Name{Job: 1, Attempt: 1},
+		},
+		{
+			name: "a registration that was recorded and is gone was used: the name is not used again", job: job(1),
+			prepare: func(w *world) {
+				w.runners[run.Name{Job: 1, Attempt: 1}] = versioned[run.Runner]{
+					run.Runner{Name: run.Name{Job: 1, Attempt: 1}, State: run.Launching, Job: job(1), For: 1, GitHubID: 5, Until: time.Now()}, 1,
+				}
+			},
+			state: run.Waiting, runner: run.Name{Job: 1, Attempt: 2},
+		},
+		{
+			name: "one that was replaced, and then met a limit, is made under the same name", job: job(1),
+			prepare: func(w *world) {
+				name := run.Name{Job: 1, Attempt: 1}
+				w.registrations[name] = "lost"
+				w.runners[name] = versioned[run.Runner]{run.Runner{Name: name, State: run.Launching, Job: job(1), For: 1, GitHubID: 5, Until: time.Now()}, 1}
+				calls := 0
+				w.registerErr = func(run.Runner) error {
+					if calls++; calls == 2 { // The first finds the old one, the second makes the new one.
+						return &run.LimitedError{Until: time.Now().Add(time.Minute), Err: boom}
+					}
+					return nil
+				}
+			},
+			state: run.Waiting, runner: run.Name{Job: 1, Attempt: 1},
 		},
 		{
 			name: "a sandbox and a registration that are left over are adopted", job: job(1),
@@ -228,6 +256,7 @@ func TestWhatGitHubAndModalAnswerBecomesOfTheJob(t *testing.T) {
 // forgotten would be looked at again, also while GitHub's limit holds launches back; in a storm, where workers die and calls fail, it is served in the end. Then
 // nothing is left.
 func TestEachJobIsServedAndNothingIsLeft(t *testing.T) {
+	faultstest.Cover(t, "F02", "F04", "F06", "F42")
 	for _, weather := range []struct {
 		name  string
 		seeds uint64

@@ -27,6 +27,8 @@ type Forge interface {
 	Register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error)
 	// Sight asks GitHub for a job.
 	Sight(ctx context.Context, j run.Job) (run.Sighting, error)
+	// Busy reports whether GitHub knows of a job of the runner. It may be wrong for a minute after the job began or ended.
+	Busy(ctx context.Context, r run.Runner) (bool, error)
 	// Deregister removes the registration of the runner's name. Nil if there is none.
 	Deregister(ctx context.Context, r run.Runner) error
 }
@@ -58,7 +60,7 @@ type Queue interface {
 
 // Observer is told what happened, for metrics. It must not block.
 type Observer interface {
-	// Launched is told how each launch ended: launched, adopted, rate_limited, invalid, timeout or error.
+	// Launched is told how each launch ended: launched, adopted, unwanted, no_image, rate_limited, invalid, timeout or error.
 	Launched(pool, outcome string)
 	// QueueToLaunch is the time from the webhook to the sandbox.
 	QueueToLaunch(pool string, d time.Duration)

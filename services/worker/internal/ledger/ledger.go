@@ -79,10 +79,17 @@ func load[T any](ctx context.Context, l *Ledger, key string) (record T, revision
 	if err != nil {
 		return record, 0, fmt.Errorf("get %s: %w", key, err)
 	}
-	if err := json.Unmarshal(entry.Value(), &record); err != nil {
-		return record, 0, fmt.Errorf("decode %s at revision %d: %w", key, entry.Revision(), err)
+	if record, err = decode[T](key, entry.Value(), entry.Revision()); err != nil {
+		return record, 0, err
 	}
 	return record, entry.Revision(), nil
+}
+
+func decode[T any](key string, value []byte, revision uint64) (record T, err error) {
+	if err := json.Unmarshal(value, &record); err != nil {
+		return record, fmt.Errorf("decode %s at revision %d: %w", key, revision, err)
+	}
+	return record, nil
 }
 
 func save(ctx context.Context, l *Ledger, key string, record any, revision uint64) (uint64, error) {

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/worker/internal/ledger"
@@ -187,6 +188,7 @@ func TestARecordChangesOnlyFromTheRevisionThatWasLoaded(t *testing.T) {
 
 func TestOfManyWritersEachChangeIsKept(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F37")
 	l, _, _ := connected(t)
 	const writers, changes = 4, 10
 	var writing sync.WaitGroup
@@ -219,6 +221,7 @@ func TestOfManyWritersEachChangeIsKept(t *testing.T) {
 
 func TestRecordsOutliveARestartOfTheServer(t *testing.T) {
 	t.Parallel()
+	faultstest.Cover(t, "F29")
 	l, _, server := connected(t)
 	revisions := make([]uint64, 2)
 	for n, r := range both(l) {

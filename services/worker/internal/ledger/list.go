@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -19,6 +18,9 @@ const (
 	// jobKeys and runnerKeys match the keys that wire.JobKey and wire.RunnerKey make.
 	jobKeys    = "job.*"
 	runnerKeys = "runner.*.*"
+	// A bucket is the stream KV_<bucket> with the subjects $KV.<bucket>.<key> (NATS ADR-8).
+	streamName    = "KV_" + wire.BucketRuns
+	subjectPrefix = "$KV." + wire.BucketRuns + "."
 )
 
 var errCutShort = errors.New("the connection ended before all records were read")
@@ -58,11 +60,11 @@ func entries[T any](ctx context.Context, l *Ledger, pattern string) ([]Entry[T],
 	}
 	list := make([]Entry[T], 0, len(found))
 	for key, entry := range found {
-		made := Entry[T]{Revision: entry.Revision(), ChangedAt: entry.Created()}
-		if err := json.Unmarshal(entry.Value(), &made.Record); err != nil {
-			return nil, fmt.Errorf("decode %s at revision %d: %w", key, made.Revision, err)
+		record, err := decode[T](key, entry.Value(), entry.Revision())
+		if err != nil {
+			return nil, err
 		}
-		list = append(list, made)
+		list = append(list, Entry[T]{Record: record, Revision: entry.Revision(), ChangedAt: entry.Created()})
 	}
 	return list, nil
 }
@@ -95,18 +97,16 @@ func snapshot(ctx context.Context, kv jetstream.KeyValue, pattern string) (map[s
 // complete adds the keys that found lacks. The client counts how many records a watch is to begin with; one that changes
 // while they are on their way can take the place of another in that count.
 func (l *Ledger) complete(ctx context.Context, kv jetstream.KeyValue, pattern string, found map[string]jetstream.KeyValueEntry) error {
-	// A bucket is the stream KV_<bucket> with the subjects $KV.<bucket>.<key> (NATS ADR-8).
-	stream, err := l.js.Stream(ctx, "KV_"+wire.BucketRuns)
+	stream, err := l.js.Stream(ctx, streamName)
 	if err != nil {
 		return err
 	}
-	prefix := "$KV." + wire.BucketRuns + "."
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(prefix+pattern))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subjectPrefix+pattern))
 	if err != nil {
 		return err
 	}
 	for subject := range info.State.Subjects {
-		key := subject[len(prefix):]
+		key := subject[len(subjectPrefix):]
 		if _, ok := found[key]; ok {
 			continue
 		}

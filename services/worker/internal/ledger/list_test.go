@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -20,29 +21,29 @@ import (
 )
 
 // listed is a ledger on a server of its own.
-func listed(t *testing.T) (*ledger.Ledger, jetstream.JetStream, *natstest.Server) {
-	t.Helper()
-	server := natstest.Start(t)
-	conn, err := nats.Connect(server.URL(), nats.MaxReconnects(-1))
+func listed(tb testing.TB, changes ...func(*server.Options)) (*ledger.Ledger, jetstream.JetStream, *natstest.Server) {
+	tb.Helper()
+	s := natstest.Start(tb, changes...)
+	conn, err := nats.Connect(s.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(conn.Close)
+	tb.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{wire.DefaultPool})); err != nil {
-		t.Fatal(err)
+	if _, err := natsx.Ensure(tb.Context(), js, wire.JobsTopology([]string{wire.DefaultPool})); err != nil {
+		tb.Fatal(err)
 	}
-	return ledger.New(js), js, server
+	return ledger.New(js), js, s
 }
 
-func saveRun(t *testing.T, l *ledger.Ledger, r run.Run, revision uint64) uint64 {
-	t.Helper()
-	next, err := l.SaveRun(t.Context(), r, revision)
+func saveRun(tb testing.TB, l *ledger.Ledger, r run.Run, revision uint64) uint64 {
+	tb.Helper()
+	next, err := l.SaveRun(tb.Context(), r, revision)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return next
 }

@@ -79,20 +79,20 @@ func PrintJobs(w io.Writer, list adminapi.Jobs, now time.Time) error {
 func PrintExplanation(w io.Writer, e adminapi.Explanation, now time.Time) error {
 	t := newTable(w)
 	t.row("job", fmt.Sprintf("%d of %s, %s", e.ID, e.Repo, title(e.Summary)))
-	t.row("run", fmt.Sprintf("%d, attempt %d, branch %s", e.RunID, e.RunAttempt, orDash(e.Branch)))
-	t.row("labels", strings.Join(e.Labels, ", "))
 	t.row("state", fmt.Sprintf("%s for %s%s", e.State, ago(e.Since, now), outcome(e)))
 	if e.WaitsFor != "" {
 		t.row("waits for", e.WaitsFor)
 	}
+	t.row("run", fmt.Sprintf("%d, attempt %d, branch %s", e.RunID, e.RunAttempt, orDash(e.Branch)))
+	t.row("labels", strings.Join(e.Labels, ", "))
 	if err := t.flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
 	t = newTable(w)
-	t.row("TIME (UTC)", "AGO", "RUNNER", "WHAT")
+	t.row("TIME (UTC)", "AGO", "RUNNER", "WHAT (EVENT)")
 	for _, m := range e.Timeline {
-		t.row(m.At.UTC().Format(timeForm), ago(m.At, now), orDash(m.Runner), m.Text)
+		t.row(m.At.UTC().Format(timeForm), ago(m.At, now), orDash(m.Runner), m.Text+event(m))
 	}
 	if len(e.Runners) == 0 {
 		return t.flush()
@@ -107,6 +107,16 @@ func PrintExplanation(w io.Writer, e adminapi.Explanation, now time.Time) error 
 		t.row(r.Name, string(r.State), id(r.CountsFor), id(r.Took), orDash(r.SandboxID), r.Reason)
 	}
 	return t.flush()
+}
+
+// event is what a moment comes of. Of GitHub's id of a delivery, a GUID, it is the first part: enough to find it in GitHub's
+// list of a hook's recent deliveries, and in the log of ingress.
+func event(m adminapi.Moment) string {
+	short, _, _ := strings.Cut(m.Event, "-")
+	if short == "" {
+		return ""
+	}
+	return " (" + short + ")"
 }
 
 // outcome is how a job that is over came to that.

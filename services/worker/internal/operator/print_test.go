@@ -41,10 +41,10 @@ func waiting() adminapi.Explanation {
 		WaitsFor: "GitHub to give it a runner: mgr-289782451-2 was launched 40s ago and has no job (queued 2m0s ago)",
 		Labels:   []string{"self-hosted", "modal"}, RunID: 2202229078, RunAttempt: 1, Branch: "main",
 		Timeline: []adminapi.Moment{
-			{At: ago(2 * time.Minute), Text: "queued"},
-			{At: ago(2 * time.Minute), Runner: "mgr-289782451-1", Text: "counted on, attempt 1"},
+			{At: ago(2 * time.Minute), Text: "queued", Event: "72d3162e-cc78-11e3-81ab-4c9367dc0958"},
+			{At: ago(2 * time.Minute), Runner: "mgr-289782451-1", Text: "counted on, attempt 1", Event: "72d3162e-cc78-11e3-81ab-4c9367dc0958"},
 			{At: ago(117 * time.Second), Runner: "mgr-289782451-1", Text: "launched, sandbox sb-HsFZXs33"},
-			{At: ago(44 * time.Second), Runner: "mgr-289782451-1", Text: "lost: it took job 289782999"},
+			{At: ago(44 * time.Second), Runner: "mgr-289782451-1", Text: "lost: it took job 289782999", Event: "9a1f0c44-cc78-11e3-9e02-0a5b7d31c2f6"},
 			{At: ago(43 * time.Second), Runner: "mgr-289782451-2", Text: "counted on, attempt 2"},
 			{At: ago(40 * time.Second), Runner: "mgr-289782451-2", Text: "launched, sandbox sb-9qPm2uXr"},
 		},
@@ -59,6 +59,9 @@ func over(state run.State) adminapi.Explanation {
 	e := waiting()
 	e.State, e.WaitsFor, e.Timeline, e.Runners = state, "", e.Timeline[:1], nil
 	e.Conclusion, e.Reason = "success", "no such runner group; change RUNNER_GROUP_ID"
+	if state == run.Done {
+		e.Timeline = append(e.Timeline, adminapi.Moment{At: now, Text: "finished: success", Event: run.AskedGitHub})
+	}
 	return e
 }
 

@@ -15,142 +15,6 @@ const (
 	MaxAttempts = 10
 )
 
-// Event is what happened to a Run.
-type Event interface{ runEvent() }
-
-type (
-	// Queued says that GitHub queued the job. A copy of it comes whenever a Run is to be looked at again.
-	Queued struct {
-		Job Job
-		At  time.Time
-	}
-	// Held says that GitHub holds the job until an approval.
-	Held struct {
-		Job Job
-		At  time.Time
-	}
-	// Started says that a runner took the job. Runner is zero if it is not ours.
-	Started struct {
-		Job    Job
-		Runner Name
-		At     time.Time
-	}
-	// Finished says that GitHub completed the job. Runner is zero if it is not ours, or if no runner had taken it.
-	Finished struct {
-		Job        Job
-		Runner     Name
-		Conclusion string
-	}
-	// Lost says that Runner will not serve the job, for Reason: it took another, or it has ended. Spare is what may serve
-	// it instead; From is the job that Spare was counted for.
-	Lost struct {
-		Runner Name
-		Spare  Runner
-		From   int64
-		Reason string
-	}
-	// Failed says that a launch failed, for Reason. Permanent means that another try can't help; Limited, that room or
-	// budget was lacking, which is no failure of the launch.
-	Failed struct {
-		Reason    string
-		Permanent bool
-		Limited   bool
-	}
-	// Claimed says that Runner counts for the job now. Launching says that its launch has not ended.
-	Claimed struct {
-		Runner    Name
-		Launching bool
-	}
-	// Placed says that a launch succeeded: the sandbox of the runner that the job counts on exists.
-	Placed struct{}
-)
-
-func (Queued) runEvent()   {}
-func (Held) runEvent()     {}
-func (Started) runEvent()  {}
-func (Finished) runEvent() {}
-func (Lost) runEvent()     {}
-func (Failed) runEvent()   {}
-func (Claimed) runEvent()  {}
-func (Placed) runEvent()   {}
-
-// Effect is what is to be done once the record that asks for it is saved. Each can be done twice.
-type Effect interface{ effect() }
-
-type (
-	// Launch asks that Runner lives, for Job.
-	Launch struct {
-		Runner Name
-		Job    Job
-	}
-	// Take asks that Runner is recorded as busy with the job By. Spare is what By had counted on.
-	Take struct {
-		Runner Name
-		By     int64
-		Spare  Name
-	}
-	// Lose asks that Job is told that it lost Runner, for Reason. Spare, counted for From, is offered in its place.
-	Lose struct {
-		Job           int64
-		Runner, Spare Name
-		From          int64
-		Reason        string
-	}
-	// Count asks that Runner, counted for From so far, counts for For.
-	Count struct {
-		Runner    Name
-		For, From int64
-	}
-	// Confirm asks whether Job still counts on Runner, which counts for it now; Launching is as in Claimed.
-	Confirm struct {
-		Job       int64
-		Runner    Name
-		Launching bool
-	}
-	// Release asks that Runner counts for From no longer.
-	Release struct {
-		Runner Name
-		From   int64
-	}
-	// Retire asks that whatever is left of Runner ends: its job is over.
-	Retire struct{ Runner Name }
-	// Requeue asks that Job, queued at QueuedAt, is looked at again now.
-	Requeue struct {
-		Job      Job
-		QueuedAt time.Time
-	}
-	// Later asks that the event at hand comes again at At.
-	Later struct{ At time.Time }
-	// Bury asks that Job is put among the dead letters, for Reason.
-	Bury struct {
-		Job    Job
-		Reason string
-	}
-	// Create asks that the registration and the sandbox of Runner are made, to be given up at Runner.Until.
-	Create struct{ Runner Runner }
-	// Inspect asks whether the sandbox of Runner still lives.
-	Inspect struct{ Runner Runner }
-	// Dismiss asks that the sandbox of Runner ends, if the runner has no job.
-	Dismiss struct{ Runner Runner }
-	// End asks that the sandbox and the registration of Runner end.
-	End struct{ Runner Runner }
-)
-
-func (Launch) effect()  {}
-func (Take) effect()    {}
-func (Lose) effect()    {}
-func (Count) effect()   {}
-func (Confirm) effect() {}
-func (Release) effect() {}
-func (Retire) effect()  {}
-func (Requeue) effect() {}
-func (Later) effect()   {}
-func (Bury) effect()    {}
-func (Create) effect()  {}
-func (Inspect) effect() {}
-func (Dismiss) effect() {}
-func (End) effect()     {}
-
 // Decide is what becomes of r when ev happens at now, and what is to be done then. It depends on nothing else.
 func Decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 	next, effects := decide(r, ev, now)
@@ -193,7 +57,7 @@ func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
 		return dead(r, r.Reason)
 	}
 	if r.State != Waiting { // What an earlier launch for it has left behind goes.
-		return r, taken(r, r.RanOn)
+		return r, taken(r, r.RanOn, ev.Event)
 	}
 	if ev.At.After(r.LastQueuedAt) {
 		r.LastQueuedAt = ev.At
@@ -237,7 +101,7 @@ func started(r Run, ev Started, now time.Time) (Run, []Effect) {
 		}
 		r.State, r.RanOn, r.Reason = Running, ev.Runner, ""
 	}
-	return r, taken(r, ev.Runner)
+	return r, taken(r, ev.Runner, ev.Event)
 }
 
 // finished ends the Run, and after the grace what is left of its runner.
@@ -251,7 +115,7 @@ func finished(r Run, ev Finished, now time.Time) (Run, []Effect) {
 			r.RanOn = ev.Runner
 		}
 	}
-	effects := taken(r, ev.Runner)
+	effects := taken(r, ev.Runner, ev.Event)
 	if ev.Runner.IsZero() {
 		return r, effects
 	}
@@ -261,14 +125,14 @@ func finished(r Run, ev Finished, now time.Time) (Run, []Effect) {
 	return r, append(effects, Retire{Runner: ev.Runner})
 }
 
-// taken is what follows from a runner's having taken the job of r, or from the job's needing none any more.
-func taken(r Run, by Name) []Effect {
+// taken is what follows from a runner's having taken the job of r, or from the job's needing none any more, as event tells.
+func taken(r Run, by Name, event string) []Effect {
 	spare := r.Runner
 	if spare == by {
 		spare = Name{}
 	}
 	if !by.IsZero() {
-		return []Effect{Take{Runner: by, By: r.Job.ID, Spare: spare}}
+		return []Effect{Take{Runner: by, By: r.Job.ID, Spare: spare, Event: event}}
 	}
 	if !spare.IsZero() {
 		return []Effect{Release{Runner: spare, From: r.Job.ID}}
@@ -279,7 +143,7 @@ func taken(r Run, by Name) []Effect {
 // lost finds a new runner for a job that still waits: the spare one if it will do, or one yet to be launched.
 func lost(r Run, ev Lost) (Run, []Effect) {
 	hasSpare := !ev.Spare.Name.IsZero()
-	if r.State == Waiting && r.Runner == ev.Runner {
+	if r.State == Waiting && r.Runner == ev.Runner && !ev.Runner.IsZero() {
 		if hasSpare && ev.Spare.alive() && ev.Spare.For == ev.From && ev.Spare.covers(r.Job) {
 			r.Runner = ev.Spare.Name
 		} else {

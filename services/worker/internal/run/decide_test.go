@@ -293,6 +293,13 @@ func TestAJobThatLostItsRunnerGetsTheSpareOneOrANewOne(t *testing.T) {
 			[]run.Effect{free, release},
 		},
 		{"a job that runs needs none", running(), lost(), running(), []run.Effect{free, release}},
+		{
+			"the loss of a runner that has no record is none",
+			alone,
+			run.Lost{Reason: "it ended: idle"},
+			alone,
+			[]run.Effect{run.Release{From: 1}, requeue},
+		},
 		{"a job that runs needs none, and there is no spare one", running(), run.Lost{Runner: runner(1, 1)}, running(), []run.Effect{free}},
 		{"a job that is done needs none", done(), lost(), done(), []run.Effect{free, release}},
 		{"a job of which nothing is known needs none", run.Run{}, run.Lost{Runner: runner(1, 1)}, run.Run{}, []run.Effect{run.Release{Runner: runner(1, 1)}}},

@@ -27,5 +27,6 @@
 // nothing and says the same again. So a message that is handled from its beginning any number of times, after a crash
 // between any two steps or by two workers at once, leads to the same end.
 //
-// Each change of a Run is told in its History, in words for a person. STATES.md draws the states of both kinds of record.
+// Each change of a Run is told in its History, in words for a person, with GitHub's id of the delivery that it comes of, if it
+// comes of one. STATES.md draws the states of both kinds of record.
 package run

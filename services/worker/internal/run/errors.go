@@ -13,6 +13,9 @@ var (
 	ErrConflict = errors.New("changed by somebody else")
 	// ErrExists says that the name is taken.
 	ErrExists = errors.New("exists already")
+	// ErrNoImage says that there is nothing that a sandbox could start from; the error around it says why. The launch waits
+	// for an image, so it comes in a LimitedError.
+	ErrNoImage = errors.New("no image to start from yet")
 )
 
 // LimitedError says that room or budget is lacking until about Until. It is no failure of what was asked.

@@ -15,11 +15,16 @@ const (
 	firstNotes = 5
 	// maxText bounds a note, in bytes. An error of GitHub or Modal can be a page long; its beginning says what it is.
 	maxText = 300
+	// maxEvent bounds what a note names as its event, in bytes: it came from outside. GitHub's ids are GUIDs, of 36.
+	maxEvent = 36
 )
 
 // Note is one line of a Run's timeline, for a person.
 type Note struct {
 	At time.Time `json:"at"`
+	// Event is what the note comes of: GitHub's id of a delivery (X-GitHub-Delivery), AskedGitHub, BySweep or ByOperator. Empty
+	// if it tells of something that we did.
+	Event string `json:"event,omitempty"`
 	// Runner is the one that the text is about. Zero if it is about none, or none of ours.
 	Runner Name   `json:"runner,omitzero"`
 	Text   string `json:"text"`
@@ -28,9 +33,9 @@ type Note struct {
 // chronicle is the history of after, into which ev turned before. It follows from what has changed, so that an event that
 // is handled again adds nothing. What a Runner's own record tells, such as its launch, is not told here again.
 func chronicle(before, after Run, ev Event, now time.Time) []Note {
-	history := before.History
+	history, cause := before.History, shortened(ev.cause(), maxEvent)
 	for _, note := range changes(before, after, ev) {
-		note.At, note.Text = now, shortened(note.Text)
+		note.At, note.Event, note.Text = now, cause, shortened(note.Text, maxText)
 		history = append(slices.Clip(history), note) // Clipped, since before keeps its own.
 		if len(history) > maxNotes {
 			history = slices.Concat(history[:firstNotes], history[firstNotes+1:])
@@ -76,7 +81,7 @@ func arrival(before, after Run) Note {
 		return Note{Text: "held until an approval at GitHub"}
 	case Waiting:
 		if before.State == Dead {
-			return Note{Text: "replayed by an operator"}
+			return Note{Text: "replayed"}
 		}
 		return Note{Text: "queued"}
 	case Running:
@@ -91,14 +96,14 @@ func arrival(before, after Run) Note {
 	return Note{Text: "given up: " + orUnknown(after.Reason)}
 }
 
-// shortened cuts text to maxText bytes and one line, between characters.
-func shortened(text string) string {
+// shortened cuts text to so many bytes and one line, between characters.
+func shortened(text string, limit int) string {
 	text = strings.Join(strings.Fields(text), " ")
-	if len(text) <= maxText {
+	if len(text) <= limit {
 		return text
 	}
 	const more = "…"
-	end := maxText - len(more)
+	end := limit - len(more)
 	for !utf8.RuneStart(text[end]) {
 		end--
 	}

@@ -16,6 +16,7 @@ func TestTheHistoryTellsWhatBecameOfTheJob(t *testing.T) {
 	none := run.Name{}
 	spare := run.Runner{Name: runner(2, 1), State: run.Launched, Job: job(2), Scope: "octo/repo", For: 2}
 	note := func(about run.Name, text string) run.Note { return run.Note{At: now, Runner: about, Text: text} }
+	of := func(event string, note run.Note) run.Note { note.Event = event; return note }
 	for _, tt := range []struct {
 		name   string
 		before run.Run
@@ -25,8 +26,8 @@ func TestTheHistoryTellsWhatBecameOfTheJob(t *testing.T) {
 		{
 			"a new job is queued and counts on its first runner",
 			run.Run{},
-			run.Queued{Job: job(1), At: now},
-			[]run.Note{note(none, "queued"), note(runner(1, 1), "counted on, attempt 1")},
+			run.Queued{Job: job(1), At: now, Event: "e-1"},
+			[]run.Note{of("e-1", note(none, "queued")), of("e-1", note(runner(1, 1), "counted on, attempt 1"))},
 		},
 		{"it is queued again", waiting(), run.Queued{Job: job(1), At: now}, []run.Note{note(none, "queued again")}},
 		{
@@ -34,7 +35,7 @@ func TestTheHistoryTellsWhatBecameOfTheJob(t *testing.T) {
 			run.Queued{Job: job(1)},
 			[]run.Note{note(runner(1, 2), "counted on, attempt 2")},
 		},
-		{"it is held", run.Run{}, run.Held{Job: job(1), At: now}, []run.Note{note(none, "held until an approval at GitHub")}},
+		{"it is held", run.Run{}, run.Held{Job: job(1), At: now, Event: "e-1"}, []run.Note{of("e-1", note(none, "held until an approval at GitHub"))}},
 		{"a launch failed", waiting(), run.Failed{Reason: "boom"}, []run.Note{note(runner(1, 1), "launch failed: boom")}},
 		{"a launch failed and nobody knows why", waiting(), run.Failed{}, []run.Note{note(runner(1, 1), "launch failed: not known")}},
 		{"a launch found no room", waiting(), run.Failed{Reason: "no room", Limited: true}, []run.Note{note(runner(1, 1), "launch put off: no room")}},
@@ -46,18 +47,22 @@ func TestTheHistoryTellsWhatBecameOfTheJob(t *testing.T) {
 		},
 		{
 			"its runner was lost and a spare one will do", waiting(),
-			run.Lost{Runner: runner(1, 1), Spare: spare, From: 2, Reason: "it took job 2"},
-			[]run.Note{note(runner(1, 1), "lost: it took job 2"), note(runner(2, 1), "counted on instead, a spare one")},
+			run.Lost{Runner: runner(1, 1), Spare: spare, From: 2, Reason: "it took job 2", Event: "e-2"},
+			[]run.Note{of("e-2", note(runner(1, 1), "lost: it took job 2")), of("e-2", note(runner(2, 1), "counted on instead, a spare one"))},
 		},
-		{"it runs", waiting(), run.Started{Job: job(1), Runner: runner(2, 1)}, []run.Note{note(runner(2, 1), "running")}},
+		{"it runs", waiting(), run.Started{Job: job(1), Runner: runner(2, 1), Event: "e-2"}, []run.Note{of("e-2", note(runner(2, 1), "running"))}},
 		{"it runs elsewhere", waiting(), run.Started{Job: job(1)}, []run.Note{note(none, "running on a runner that is not ours")}},
-		{"it ends", running(), run.Finished{Job: job(1), Runner: runner(1, 1), Conclusion: "success"}, []run.Note{note(runner(1, 1), "finished: success")}},
+		{
+			"it ends", running(),
+			run.Finished{Job: job(1), Runner: runner(1, 1), Conclusion: "success", Event: run.AskedGitHub},
+			[]run.Note{of(run.AskedGitHub, note(runner(1, 1), "finished: success"))},
+		},
 		{"it ends, and GitHub does not say how", waiting(), run.Finished{Job: job(1)}, []run.Note{note(none, "finished: not known")}},
 		{"it is given up", waiting(), run.Failed{Reason: "no such group", Permanent: true}, []run.Note{note(none, "given up: no such group")}},
 		{
 			"an operator wants it", waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no such group" }),
 			run.Replayed{},
-			[]run.Note{note(none, "replayed by an operator")},
+			[]run.Note{of(run.ByOperator, note(none, "replayed"))},
 		},
 		{"what changes nothing is not told", running(), run.Queued{Job: job(1), At: now}, nil},
 	} {
@@ -100,6 +105,38 @@ func TestANoteIsOneShortLine(t *testing.T) {
 	text := after.History[0].Text
 	if len(text) != 299 || !utf8.ValidString(text) || strings.ContainsAny(text, "\n\t") || !strings.HasSuffix(text, "é…") {
 		t.Errorf("%d bytes: %q", len(text), text)
+	}
+}
+
+func TestANoteNamesItsEventShortly(t *testing.T) {
+	const guid = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
+	for event, want := range map[string]string{
+		guid:                     guid,
+		guid + "0":               guid[:33] + "…",
+		"forged\n\tline":         "forged line",
+		strings.Repeat("é", 100): strings.Repeat("é", 16) + "…",
+		run.AskedGitHub:          run.AskedGitHub,
+		"":                       "",
+	} {
+		after, _ := run.Decide(run.Run{}, run.Held{Job: job(1), At: now, Event: event}, now)
+		if got := after.History[0].Event; got != want {
+			t.Errorf("%q: got %q, want %q", event, got, want)
+		}
+	}
+}
+
+// Job 2 takes the runner of job 1: what becomes of job 1 comes of the delivery that told of job 2.
+func TestTheJobThatLosesItsRunnerIsToldOfTheDelivery(t *testing.T) {
+	started := run.Started{Job: job(2), Runner: runner(1, 1), Event: "e-2"}
+	_, effects := run.Decide(run.Run{}, started, now)
+	take := run.Take{Runner: runner(1, 1), By: 2, Event: "e-2"}
+	if diff := cmp.Diff([]run.Effect{take}, effects); diff != "" {
+		t.Error(diff)
+	}
+	_, effects = run.DecideRunner(launched(), run.Taken{Name: take.Runner, By: take.By, Event: take.Event}, now)
+	lose := run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2", Event: "e-2"}
+	if diff := cmp.Diff([]run.Effect{lose}, effects); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -21,6 +22,7 @@ var (
 	aTime = rapid.Custom(func(t *rapid.T) time.Time {
 		return in(time.Duration(rapid.IntRange(-90, 90).Draw(t, "minutes")) * time.Minute)
 	})
+	aCause    = rapid.SampledFrom([]string{"", "e-1", run.AskedGitHub})
 	aReason   = rapid.SampledFrom([]string{"", "boom"})
 	aRunner   = rapid.Custom(drawRunner)
 	anEvent   = rapid.Custom(drawEvent)
@@ -37,13 +39,17 @@ func drawRunner(t *rapid.T) run.Runner {
 
 func drawEvent(t *rapid.T) run.Event {
 	return rapid.OneOf(
-		rapid.Custom(func(t *rapid.T) run.Event { return run.Queued{Job: aJob.Draw(t, "job"), At: aTime.Draw(t, "at")} }),
-		rapid.Custom(func(t *rapid.T) run.Event { return run.Held{Job: aJob.Draw(t, "job"), At: aTime.Draw(t, "at")} }),
 		rapid.Custom(func(t *rapid.T) run.Event {
-			return run.Started{Job: aJob.Draw(t, "job"), Runner: aName.Draw(t, "runner"), At: aTime.Draw(t, "at")}
+			return run.Queued{Job: aJob.Draw(t, "job"), At: aTime.Draw(t, "at"), Event: aCause.Draw(t, "cause")}
 		}),
 		rapid.Custom(func(t *rapid.T) run.Event {
-			return run.Finished{Job: aJob.Draw(t, "job"), Runner: aName.Draw(t, "runner"), Conclusion: "success"}
+			return run.Held{Job: aJob.Draw(t, "job"), At: aTime.Draw(t, "at"), Event: aCause.Draw(t, "cause")}
+		}),
+		rapid.Custom(func(t *rapid.T) run.Event {
+			return run.Started{Job: aJob.Draw(t, "job"), Runner: aName.Draw(t, "runner"), At: aTime.Draw(t, "at"), Event: aCause.Draw(t, "cause")}
+		}),
+		rapid.Custom(func(t *rapid.T) run.Event {
+			return run.Finished{Job: aJob.Draw(t, "job"), Runner: aName.Draw(t, "runner"), Conclusion: "success", Event: aCause.Draw(t, "cause")}
 		}),
 		rapid.Custom(func(t *rapid.T) run.Event {
 			return run.Lost{Runner: aName.Draw(t, "runner"), Spare: aRunner.Draw(t, "spare"), From: anID.Draw(t, "from"), Reason: aReason.Draw(t, "reason")}
@@ -114,6 +120,47 @@ func (h *history) happens(ev run.Event) {
 	if diff := cmp.Diff(effects, effectsAgain); diff != "" {
 		h.t.Errorf("%T: handled twice, it asks for something else: %s", ev, diff)
 	}
+	twin, _ := run.Decide(after, renamed(ev), h.now)
+	if diff := cmp.Diff(after, twin); diff != "" {
+		h.t.Errorf("%T: told by another delivery, the record changes: %s", ev, diff)
+	}
+}
+
+// renamed is ev as another delivery tells of it, such as that of a second hook or of the sweep.
+func renamed(ev run.Event) run.Event {
+	const other = "e-2"
+	switch ev := ev.(type) {
+	case run.Queued:
+		ev.Event = other
+		return ev
+	case run.Held:
+		ev.Event = other
+		return ev
+	case run.Started:
+		ev.Event = other
+		return ev
+	case run.Finished:
+		ev.Event = other
+		return ev
+	}
+	return ev
+}
+
+// causeOf is what the notes of ev must name.
+func causeOf(ev run.Event) string {
+	switch ev := ev.(type) {
+	case run.Queued:
+		return ev.Event
+	case run.Held:
+		return ev.Event
+	case run.Started:
+		return ev.Event
+	case run.Finished:
+		return ev.Event
+	case run.Replayed:
+		return run.ByOperator
+	}
+	return ""
 }
 
 // tells checks that each change of the record is told once, but for a launch, of which the runner's record tells.
@@ -128,7 +175,7 @@ func (h *history) tells(ev run.Event, before, after run.Run) {
 		if !cmp.Equal(before.History, after.History) {
 			h.t.Errorf("%T: nothing changed, yet it is told that %+v", ev, after.History[last])
 		}
-	case last < 0 || !after.History[last].At.Equal(h.now) || after.History[last].Text == "":
+	case last < 0 || !after.History[last].At.Equal(h.now) || after.History[last].Text == "" || after.History[last].Event != causeOf(ev):
 		h.t.Errorf("%T: the record changes from %+v to %+v and the history does not tell", ev, before, after)
 	}
 }
@@ -136,6 +183,7 @@ func (h *history) tells(ev run.Event, before, after run.Run) {
 func emptyRefusal(ev run.Event) bool { f, ok := ev.(run.Failed); return ok && f.Reason == "" }
 
 func TestWhateverHappensToARun(t *testing.T) {
+	faultstest.Cover(t, "F03", "F04")
 	rapid.Check(t, func(t *rapid.T) {
 		h := &history{t: t, now: now}
 		for _, ev := range rapid.SliceOfN(anEvent, 1, 40).Draw(t, "events") {

@@ -6,7 +6,7 @@ import "time"
 // any more, but the names of their runners stay used. It comes too late once GitHub has cancelled the job (GiveUpAfter).
 type Replayed struct{}
 
-func (Replayed) runEvent() {}
+func (Replayed) cause() string { return ByOperator }
 
 // replayed makes the job wait again. Like a job that was held it keeps the runner that it counted on: Launch tells if that
 // one is of no use any more.

@@ -23,55 +23,6 @@ const LookAfter = time.Minute
 // it. A webhook takes seconds, and GitHub's API lags no longer behind.
 const OccupiedFor = 30 * time.Second
 
-// RunnerEvent is what happened to a Runner.
-type RunnerEvent interface{ runnerEvent() }
-
-type (
-	// Wanted says that Job wants the runner to live.
-	Wanted struct {
-		Name  Name
-		Job   Job
-		Scope string
-	}
-	// Registered says that GitHub knows the runner, under the id GitHubID.
-	Registered struct{ GitHubID int64 }
-	// Created says that the runner's sandbox exists. GitHubID is zero if it is not known.
-	Created struct {
-		GitHubID  int64
-		SandboxID string
-	}
-	// GivenUp says that the worker that was launching the runner stopped trying; another may try at once.
-	GivenUp struct{ Reason string }
-	// Taken says that the runner took the job By. Spare is what By had counted on.
-	Taken struct {
-		Name  Name
-		By    int64
-		Spare Name
-	}
-	// Counted says that the runner, counted for From so far, counts for For.
-	Counted struct{ For, From int64 }
-	// Released says that the job From counts on the runner no longer.
-	Released struct {
-		Name Name
-		From int64
-	}
-	// Occupied says that the runner has a job, by the evidence from inside its sandbox, while the job that counts on it
-	// waits at GitHub.
-	Occupied struct{}
-	// Gone says that the runner has ended, or is to end, for Reason.
-	Gone struct{ Reason string }
-)
-
-func (Wanted) runnerEvent()     {}
-func (Registered) runnerEvent() {}
-func (Created) runnerEvent()    {}
-func (GivenUp) runnerEvent()    {}
-func (Taken) runnerEvent()      {}
-func (Counted) runnerEvent()    {}
-func (Released) runnerEvent()   {}
-func (Occupied) runnerEvent()   {}
-func (Gone) runnerEvent()       {}
-
 // DecideRunner is what becomes of r when ev happens at now, and what is to be done then. It depends on nothing else.
 func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 	switch ev := ev.(type) {
@@ -135,6 +86,9 @@ func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
 			return r, nil
 		}
 	case Ended:
+		if r.Took == 0 && r.Job.ID != 0 { // Whoever is ending it may not have come to that yet.
+			return r, []Effect{End{Runner: r}, r.lostBy(ev.Job.ID, r.For)}
+		}
 	}
 	return r, []Effect{r.lostBy(ev.Job.ID, r.For)}
 }
@@ -174,7 +128,7 @@ func runnerTaken(r Runner, ev Taken) (Runner, []Effect) {
 		return r, []Effect{Release{Runner: ev.Spare, From: ev.By}}
 	}
 	lose := r.lostBy(r.For, ev.By)
-	lose.Spare = ev.Spare
+	lose.Spare, lose.Event = ev.Spare, ev.Event
 	return r, []Effect{lose}
 }
 
@@ -242,17 +196,18 @@ func occupied(r Runner, now time.Time) (Runner, []Effect) {
 	return r, []Effect{r.lostBy(r.For, r.For)}
 }
 
-// gone ends the runner, and tells the job that still counts on it. What is left of it is ended again each time, since the
-// last time may not have come to its end; the job comes first, since it waits.
+// gone ends the runner, and then tells the job that still counts on it: no two runners launched for one job may be able to
+// take one. What is left of it is ended again each time, since the last time may not have come to its end.
 func gone(r Runner, ev Gone, now time.Time) (Runner, []Effect) {
 	if r.State != Ended {
 		r.State, r.Reason, r.EndedAt, r.Until = Ended, ev.Reason, now, time.Time{}
 	}
-	var effects []Effect
+	r.JobOver = r.JobOver || ev.JobOver
+	effects := []Effect{End{Runner: r}}
 	if r.For != 0 && r.Took == 0 {
-		effects = []Effect{r.lostBy(r.For, r.For)}
+		effects = append(effects, r.lostBy(r.For, r.For))
 	}
-	return r, append(effects, End{Runner: r})
+	return r, effects
 }
 
 // lostBy is what tells a job that the runner will not serve it, and why.

@@ -59,7 +59,17 @@ func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
 		{"one that has waited long is looked at now", launched(old), wanted, launched(old), []run.Effect{confirm, run.Inspect{Runner: launched(old)}}},
 		{"one that is busy with the job is all right", launched(busyWith(1)), wanted, launched(busyWith(1)), nil},
 		{"one that is busy with another job is lost", launched(busyWith(2)), wanted, launched(busyWith(2)), lose("it took job 2")},
-		{"one that has ended is lost", launched(ended), wanted, launched(ended), lose("it ended: over")},
+		{
+			"one that has ended is lost, once what is left of it has ended too", launched(ended), wanted, launched(ended),
+			append([]run.Effect{run.End{Runner: launched(ended)}}, lose("it ended: over")...),
+		},
+		{
+			"one that was never begun is lost",
+			run.Runner{Name: runner(1, 1), State: run.Ended, Reason: "not needed"},
+			wanted,
+			run.Runner{Name: runner(1, 1), State: run.Ended, Reason: "not needed"},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), Reason: "it ended: not needed"}},
+		},
 	})
 }
 
@@ -232,19 +242,25 @@ func TestARunnerThatIsGoneEnds(t *testing.T) {
 		return run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason}
 	}
 	checkDecideRunner(t, []decidedRunner{
-		{"what is left of it is ended", launched(), run.Gone{Reason: "idle"}, launched(over), []run.Effect{lose("it ended: idle"), run.End{Runner: launched(over)}}},
+		{"what is left of it is ended", launched(), run.Gone{Reason: "idle"}, launched(over), []run.Effect{run.End{Runner: launched(over)}, lose("it ended: idle")}},
 		{
 			"one that had a job tells nobody", launched(busyWith(1)),
 			run.Gone{Reason: "idle"},
 			launched(busyWith(1), over),
 			[]run.Effect{run.End{Runner: launched(busyWith(1), over)}},
 		},
-		{"so is what is left of a launch", launching(), run.Gone{Reason: "idle"}, launching(over), []run.Effect{lose("it ended: idle"), run.End{Runner: launching(over)}}},
+		{
+			"one whose job is over needs no look", launched(busyWith(1)),
+			run.Gone{Reason: "idle", JobOver: true},
+			launched(busyWith(1), over, func(r *run.Runner) { r.JobOver = true }),
+			[]run.Effect{run.End{Runner: launched(busyWith(1), over, func(r *run.Runner) { r.JobOver = true })}},
+		},
+		{"so is what is left of a launch", launching(), run.Gone{Reason: "idle"}, launching(over), []run.Effect{run.End{Runner: launching(over)}, lose("it ended: idle")}},
 		{
 			"asked again, what is left is ended again, for the first reason", launched(ended),
 			run.Gone{Reason: "idle"},
 			launched(ended),
-			[]run.Effect{lose("it ended: over"), run.End{Runner: launched(ended)}},
+			[]run.Effect{run.End{Runner: launched(ended)}, lose("it ended: over")},
 		},
 	})
 }

@@ -26,15 +26,15 @@ func (r Run) Unheard(seen Sighting, now time.Time) Event {
 	case r.State.Terminal():
 		return nil
 	case seen.Gone:
-		return Finished{Job: r.Job, Conclusion: "gone"}
+		return Finished{Job: r.Job, Conclusion: "gone", Event: AskedGitHub}
 	case seen.Status == statusCompleted:
-		return Finished{Job: r.Job, Runner: seen.Runner, Conclusion: seen.Conclusion}
+		return Finished{Job: r.Job, Runner: seen.Runner, Conclusion: seen.Conclusion, Event: AskedGitHub}
 	case seen.Status == statusInProgress && r.State != Running:
-		return Started{Job: r.Job, Runner: seen.Runner, At: now}
+		return Started{Job: r.Job, Runner: seen.Runner, At: now, Event: AskedGitHub}
 	case seen.Status == statusQueued && r.State == OnHold:
-		return Queued{Job: r.Job, At: now}
+		return Queued{Job: r.Job, At: now, Event: AskedGitHub}
 	case seen.Status == statusWaiting && r.State == Waiting:
-		return Held{Job: r.Job, At: now}
+		return Held{Job: r.Job, At: now, Event: AskedGitHub}
 	default:
 		return nil
 	}

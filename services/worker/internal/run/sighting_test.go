@@ -13,7 +13,7 @@ func TestWhatGitHubSaysIsTheEventThatDidNotCome(t *testing.T) {
 	in := func(s run.State) run.Run { return run.Run{Job: job(1), State: s} }
 	says := func(status string) run.Sighting { return run.Sighting{Status: status} }
 	over := run.Sighting{Status: "completed", Conclusion: "cancelled", Runner: runner(4, 1)}
-	finished := run.Finished{Job: job(1), Conclusion: "cancelled", Runner: runner(4, 1)}
+	finished := run.Finished{Job: job(1), Conclusion: "cancelled", Runner: runner(4, 1), Event: run.AskedGitHub}
 	tests := []struct {
 		name string
 		run  run.Run
@@ -21,12 +21,12 @@ func TestWhatGitHubSaysIsTheEventThatDidNotCome(t *testing.T) {
 		want run.Event
 	}{
 		{"a waiting job that is queued is as it was", in(run.Waiting), says("queued"), nil},
-		{"one that runs has begun", in(run.Waiting), run.Sighting{Status: "in_progress", Runner: runner(3, 1)}, run.Started{Job: job(1), Runner: runner(3, 1), At: now}},
-		{"one that is held waits for an approval", in(run.Waiting), says("waiting"), run.Held{Job: job(1), At: now}},
+		{"one that runs has begun", in(run.Waiting), run.Sighting{Status: "in_progress", Runner: runner(3, 1)}, run.Started{Job: job(1), Runner: runner(3, 1), At: now, Event: run.AskedGitHub}},
+		{"one that is held waits for an approval", in(run.Waiting), says("waiting"), run.Held{Job: job(1), At: now, Event: run.AskedGitHub}},
 		{"one that is completed has ended", in(run.Waiting), over, finished},
-		{"one that GitHub does not show has ended", in(run.Waiting), run.Sighting{Gone: true}, run.Finished{Job: job(1), Conclusion: "gone"}},
+		{"one that GitHub does not show has ended", in(run.Waiting), run.Sighting{Gone: true}, run.Finished{Job: job(1), Conclusion: "gone", Event: run.AskedGitHub}},
 		{"one in a state of GitHub's that is new is as it was", in(run.Waiting), says("pondering"), nil},
-		{"a held job that is queued waits from now on", in(run.OnHold), says("queued"), run.Queued{Job: job(1), At: now}},
+		{"a held job that is queued waits from now on", in(run.OnHold), says("queued"), run.Queued{Job: job(1), At: now, Event: run.AskedGitHub}},
 		{"one that is held is as it was", in(run.OnHold), says("waiting"), nil},
 		{"a running job that runs is as it was", in(run.Running), says("in_progress"), nil},
 		{"one that is said to be queued is as it was: GitHub's lists lag", in(run.Running), says("queued"), nil},

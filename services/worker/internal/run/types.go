@@ -115,6 +115,8 @@ type Runner struct {
 	For int64 `json:"for,omitempty"`
 	// Took is the job that it took; zero also for one that has a job of which no webhook told.
 	Took int64 `json:"took,omitempty"`
+	// JobOver says that GitHub has completed its job, so that whatever is left of it can be ended without asking it.
+	JobOver bool `json:"job_over,omitempty"`
 	// SpareSince is since when no job counts on it.
 	SpareSince time.Time `json:"spare_since,omitzero"`
 	// OccupiedSince is when it was first found to have a job of which no webhook told.
@@ -145,6 +147,8 @@ const (
 	ReleasedNow Evidence = "released"
 	// Over is a sandbox that has ended.
 	Over Evidence = "over"
+	// Hangs is a sandbox that has not started its runner, or does not answer, though it has had its time.
+	Hangs Evidence = "hangs"
 )
 
 // Fate is how a sandbox is, or how it ended.

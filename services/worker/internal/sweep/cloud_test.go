@@ -122,6 +122,8 @@ func (c *cloud) find(name run.Name) string {
 	return ""
 }
 
+func (*cloud) Busy(context.Context, run.Runner) (bool, error) { return false, nil }
+
 func (c *cloud) Find(_ context.Context, name run.Name) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

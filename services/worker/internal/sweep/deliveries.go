@@ -3,117 +3,151 @@ package sweep
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"modal-github-runner/services/worker/internal/run"
 )
 
-const (
-	// jobEvent is GitHub's name for the webhooks that tell of jobs.
-	jobEvent = "workflow_job"
-	// memory is how long GitHub can deliver an event again (docs.github.com, redelivering webhooks).
-	memory = 3 * 24 * time.Hour
-	// settleTime is how long an attempt may take to be listed, and how long the next waits after it.
-	settleTime = 2 * time.Minute
-	// maxAttempts is how often an event is sent, the first time included. What was refused that often is refused for a reason.
-	maxAttempts = 5
-	// maxRedeliveries bounds one run, so that ingress, back after an outage, is not flooded.
-	maxRedeliveries = 20
-)
-
 // Deliveries finds events that GitHub could not deliver and has it send them again. GitHub does not do so by itself.
+//
+// The events of an App come by its own webhook. Where there is no App, or it has none, they come by those of repositories and
+// organizations: each run looks at some of the places that are known, the next at those that follow.
 type Deliveries struct {
-	Hook   Hook
-	Cursor Cursor
-	Now    func() time.Time
+	Hooks   Hooks
+	Cursors Cursors
+	Ledger  Ledger
+	Now     func() time.Time
+	Log     *slog.Logger
+	// App says that GitHub knows us as an App.
+	App bool
+	// Orgs says that organizations have webhooks for us, too, not only repositories.
+	Orgs bool
+	// Named are places to look at although no job of theirs was ever seen: repositories, and organizations, without a Name.
+	Named []Repo
+	// Admit returns nil if the job's repository may use our runners.
+	Admit func(run.Job) error
+
+	turn turn
+	// denied are the places whose webhooks we may not see, as it was told.
+	denied map[string]bool
 }
 
 // RunOnce looks once.
 func (d *Deliveries) RunOnce(ctx context.Context) (Report, error) {
-	began := d.Now()
-	cursor, err := d.Cursor.Cursor(ctx)
-	if err != nil {
-		return Report{}, fmt.Errorf("cursor of deliveries: %w", err)
+	r := &round{Deliveries: d, began: d.Now()}
+	if d.App {
+		missed, err := r.look(ctx, Hook{})
+		if !isDenied(err) {
+			if err == nil {
+				err = r.sendAgain(ctx, missed)
+			}
+			r.note("", err)
+			return r.result()
+		}
 	}
-	if cursor.IsZero() { // GitHub has cancelled what was queued before.
-		cursor = began.Add(-run.GiveUpAfter)
-	}
-	if oldest := began.Add(-memory); cursor.Before(oldest) {
-		cursor = oldest
-	}
-	deliveries, err := d.Hook.Deliveries(ctx, cursor)
-	var t tally
-	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // The App has no hook: its events come by others.
-		t.found(Unreadable, nil)
-		return t.result()
-	}
+	places, err := d.places(ctx, r.began)
 	if err != nil {
 		return Report{}, err
 	}
-	missing := undelivered(deliveries)
-	sent := 0
-	for _, e := range missing {
-		if sent == maxRedeliveries || e.attempts >= maxAttempts || began.Sub(e.last.At) < settleTime {
-			continue
-		}
-		sent++
-		if t.found(Undelivered, d.Hook.Redeliver(ctx, e.last.ID)) {
-			return t.result()
+	for _, name := range names(&d.turn, places, maxPlaces) {
+		r.tell(ctx, name, r.visit(ctx, places[name]))
+		if r.over {
+			d.turn.last = name // What was not looked at is next.
+			break
 		}
 	}
-	settled := settledBefore(missing, began.Add(-settleTime))
-	if settled.After(cursor) {
-		if err := d.Cursor.SetCursor(ctx, settled); err != nil {
-			t.found("", fmt.Errorf("cursor of deliveries: %w", err))
-		}
-	}
-	return t.result()
+	return r.result()
 }
 
-// settledBefore is the time, latest at most, from which on the next run is to look. All attempts of an event count, so none of
-// those before it belongs to an event that is to be sent again, or that was given up and has attempts after it.
-func settledBefore(missing []event, latest time.Time) time.Time {
-	for _, e := range slices.Backward(missing) {
-		if e.first.Before(latest) && (e.attempts < maxAttempts || !e.last.At.Before(latest)) {
-			latest = e.first
+// places are the repositories and organizations whose webhooks may bring events to us, by a name of their own. An owner may be
+// an organization unless the ledger says that it is a user, who has no webhooks.
+func (d *Deliveries) places(ctx context.Context, began time.Time) (map[string]Repo, error) {
+	runs, err := d.Ledger.Runs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	places := knownRepos(runs, began, d.Named, d.Admit)
+	if d.Orgs {
+		for _, r := range slices.Collect(maps.Values(places)) {
+			places[orgKey(r.Owner)] = Repo{Owner: r.Owner}
+		}
+		for _, record := range runs {
+			if j := record.Value.Job; !j.OrgOwned {
+				delete(places, orgKey(j.Owner))
+			}
 		}
 	}
-	return latest
+	maps.DeleteFunc(d.denied, func(name string, _ bool) bool { _, known := places[name]; return !known })
+	return places, nil
 }
 
-// event is one that GitHub could not deliver so far.
-type event struct {
-	first    time.Time
-	last     Delivery
-	attempts int
+func orgKey(owner string) string { return strings.ToLower(owner) + "/" }
+
+// round is one run of Deliveries.
+type round struct {
+	*Deliveries
+	tally
+
+	began time.Time
+	sent  int
+	// over says that the run is to end: more calls would fail as well, or ingress has enough to do.
+	over bool
 }
 
-// undelivered finds the events about jobs of which no attempt came through, the oldest first. deliveries are the newest first.
-func undelivered(deliveries []Delivery) []event {
-	events := map[string]*event{}
-	arrived := map[string]bool{}
-	var order []*event
-	for _, d := range slices.Backward(deliveries) {
-		arrived[d.GUID] = arrived[d.GUID] || d.OK
-		if d.Event != jobEvent {
-			continue
-		}
-		e := events[d.GUID]
-		if e == nil {
-			e = &event{first: d.At}
-			events[d.GUID] = e
-			order = append(order, e)
-		}
-		e.last = d
-		e.attempts++
+// visit looks at the webhooks of a place. The error says that some are not ours to see.
+func (r *round) visit(ctx context.Context, place Repo) (denied error) {
+	hooks, err := r.Hooks.Hooks(ctx, place)
+	if err != nil {
+		return r.unlessDenied(err)
 	}
-	var missing []event
-	for _, e := range order {
-		if !arrived[e.last.GUID] {
-			missing = append(missing, *e)
+	for _, h := range hooks {
+		if r.over {
+			break
 		}
+		missed, err := r.look(ctx, h)
+		if err == nil {
+			err = r.sendAgain(ctx, missed)
+		}
+		denied = errors.Join(denied, r.unlessDenied(err))
 	}
-	return missing
+	return denied
+}
+
+// note counts what was found, or why not.
+func (r *round) note(kind Kind, err error) { r.over = r.found(kind, err) || r.over }
+
+// unlessDenied counts an error, unless it says that something is not ours to see: then it is returned.
+func (r *round) unlessDenied(err error) (denied error) {
+	if isDenied(err) {
+		return err
+	}
+	r.note("", err)
+	return nil
+}
+
+// tell says it once if the webhooks of a place are not ours to see, which a person may want to change, and only once, since
+// they may be nobody's: the events of a repository may come by its organization's webhook.
+func (r *round) tell(ctx context.Context, place string, denied error) {
+	if denied == nil {
+		delete(r.denied, place)
+		return
+	}
+	if r.denied[place] {
+		return
+	}
+	if r.denied == nil {
+		r.denied = map[string]bool{}
+	}
+	r.denied[place] = true
+	r.note(Unreadable, nil)
+	r.Log.LogAttrs(ctx, slog.LevelWarn, "webhooks are not readable", slog.String("place", strings.TrimSuffix(place, "/")), slog.Any("err", denied))
+}
+
+func isDenied(err error) bool {
+	_, permanent := errors.AsType[*run.PermanentError](err)
+	return permanent
 }

@@ -3,16 +3,18 @@ package sweep_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
-func deliveries(w *world) *sweep.Deliveries {
-	return &sweep.Deliveries{Hook: w, Cursor: w, Now: time.Now}
+// deliveries is the sweep of an App that has a webhook of its own.
+func deliveries(s *sender) *sweep.Deliveries {
+	return &sweep.Deliveries{Hooks: s, Cursors: s, Ledger: &world{}, Now: time.Now, Log: slog.New(slog.DiscardHandler), App: true}
 }
 
 func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
@@ -53,18 +55,21 @@ func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := &world{deliveries: tt.attempts(), cursor: ago(2 * 24 * time.Hour)}
-				for n := range w.deliveries {
-					w.deliveries[n].ID = int64(n + 1)
+				s := newSender()
+				s.deliveries[0], s.cursors[0] = tt.attempts(), ago(2*24*time.Hour)
+				for n := range s.deliveries[0] {
+					s.deliveries[0][n].ID = int64(n + 1)
 				}
-				before := len(w.deliveries)
-				report, err := deliveries(w).RunOnce(t.Context())
+				report, err := deliveries(s).RunOnce(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
-				sent := w.deliveries[before:]
-				if len(sent) != report.Found[sweep.Undelivered] || (tt.again == 0) != (len(sent) == 0) {
-					t.Errorf("sent %v, %v", sent, report)
+				var want []int64
+				if tt.again != 0 {
+					want = []int64{tt.again}
+				}
+				if len(want) != report.Found[sweep.Undelivered] || !slices.Equal(s.sent, want) {
+					t.Errorf("sent %v, %v, want %v", s.sent, report, want)
 				}
 			})
 		})
@@ -73,13 +78,12 @@ func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
 
 func TestAnEventIsSentFiveTimesAndThenNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{deliveries: []sweep.Delivery{{ID: 1, GUID: "a", Event: "workflow_job", At: time.Now()}}}
-		d := deliveries(w)
+		s := newSender()
+		s.deliveries[0] = []sweep.Delivery{{ID: 1, GUID: "a", Event: "workflow_job", At: time.Now()}}
+		d := deliveries(s)
 		for range 24 * 30 { // A day, in which another one fails now and then, and holds the cursor back.
-			if len(w.deliveries)%3 == 0 {
-				w.deliveries = append(w.deliveries, sweep.Delivery{
-					ID: int64(len(w.deliveries) + 1), GUID: fmt.Sprint(len(w.deliveries)), Event: "workflow_job", At: time.Now(),
-				})
+			if n := len(s.deliveries[0]); n%3 == 0 {
+				s.deliveries[0] = append(s.deliveries[0], sweep.Delivery{ID: int64(n + 1), GUID: fmt.Sprint(n), Event: "workflow_job", At: time.Now()})
 			}
 			time.Sleep(2 * time.Minute)
 			if _, err := d.RunOnce(t.Context()); err != nil {
@@ -87,7 +91,7 @@ func TestAnEventIsSentFiveTimesAndThenNoMore(t *testing.T) {
 			}
 		}
 		attempts := map[string]int{}
-		for _, a := range w.deliveries {
+		for _, a := range s.deliveries[0] {
 			attempts[a.GUID]++
 		}
 		if attempts["a"] != 5 || len(attempts) < 3 {
@@ -124,25 +128,26 @@ func TestTheCursorStaysWithTheOldestThatIsNotSettled(t *testing.T) {
 			return []sweep.Delivery{failed(1, "a", 3*day+1), failed(2, "b", 3*day)}
 		}, 5 * day, 1},
 		{"at first a day is looked at", 0, func() []sweep.Delivery { return []sweep.Delivery{failed(1, "a", day+1), failed(2, "b", day-1)} }, day - 1, 1},
-		{"twenty are sent at once", day, func() (all []sweep.Delivery) {
-			for n := range int64(30) {
+		{"sixty are sent at once", day, func() (all []sweep.Delivery) {
+			for n := range int64(80) {
 				all = append(all, failed(n+1, fmt.Sprint(n), time.Hour-time.Duration(n)*time.Second))
 			}
 			return all
-		}, time.Hour, 20},
+		}, time.Hour, 60},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := &world{deliveries: tt.deliveries()}
+				s := newSender()
+				s.deliveries[0] = tt.deliveries()
 				if tt.cursor != 0 {
-					w.cursor = ago(tt.cursor)
+					s.cursors[0] = ago(tt.cursor)
 				}
-				report, err := deliveries(w).RunOnce(t.Context())
+				report, err := deliveries(s).RunOnce(t.Context())
 				if err != nil || report.Found[sweep.Undelivered] != tt.sent {
 					t.Errorf("got %v, %v, want %d sent", report, err, tt.sent)
 				}
-				if got := time.Since(w.cursor); got != tt.want {
+				if got := time.Since(s.cursors[0]); got != tt.want {
 					t.Errorf("the cursor is at %v ago, want %v", got, tt.want)
 				}
 			})
@@ -150,30 +155,21 @@ func TestTheCursorStaysWithTheOldestThatIsNotSettled(t *testing.T) {
 	}
 }
 
-func TestAnAppWithoutAHookHasNothingToDeliver(t *testing.T) {
-	w := &world{fail: map[string]error{"deliveries": &run.PermanentError{Err: errAway, Advice: "look"}}}
-	report, err := deliveries(w).RunOnce(t.Context())
-	if err != nil || report.Found[sweep.Unreadable] != 1 || !w.cursor.IsZero() {
-		t.Errorf("got %v, %v; the cursor is at %v", report, err, w.cursor)
-	}
-}
-
 func TestTheCursorStaysWhenAnythingFails(t *testing.T) {
-	for _, broken := range []string{"cursor", "deliveries", "redeliver", "set cursor"} {
+	for _, broken := range []string{"cursor of 0", "deliveries of 0", "redeliver", "set cursor of 0"} {
 		t.Run(broken, func(t *testing.T) {
 			at := ago(time.Hour)
-			w := &world{
-				fail: map[string]error{broken: errAway}, cursor: at,
-				deliveries: []sweep.Delivery{
-					{ID: 1, GUID: "a", Event: "workflow_job", At: ago(50 * time.Minute)}, {ID: 2, GUID: "b", Event: "workflow_job", At: ago(40 * time.Minute)},
-				},
+			s := newSender()
+			s.fail[broken], s.cursors[0] = errAway, at
+			s.deliveries[0] = []sweep.Delivery{
+				{ID: 1, GUID: "a", Event: "workflow_job", At: ago(50 * time.Minute)}, {ID: 2, GUID: "b", Event: "workflow_job", At: ago(40 * time.Minute)},
 			}
-			report, err := deliveries(w).RunOnce(t.Context())
-			if !errors.Is(err, errAway) || !w.cursor.Equal(at) && broken != "redeliver" {
-				t.Errorf("got %v; the cursor is at %v", err, w.cursor)
+			report, err := deliveries(s).RunOnce(t.Context())
+			if !errors.Is(err, errAway) || !s.cursors[0].Equal(at) && broken != "redeliver" {
+				t.Errorf("got %v; the cursor is at %v", err, s.cursors[0])
 			}
-			if broken == "redeliver" && (report.Found != nil || w.cursor.After(ago(49*time.Minute))) {
-				t.Errorf("what was not sent again is settled: %v, %v", report, w.cursor)
+			if broken == "redeliver" && (report.Found != nil || s.cursors[0].After(ago(49*time.Minute))) {
+				t.Errorf("what was not sent again is settled: %v, %v", report, s.cursors[0])
 			}
 		})
 	}

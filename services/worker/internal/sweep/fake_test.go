@@ -43,8 +43,6 @@ type world struct {
 	registrations map[string][]sweep.Registration
 	statuses      map[int64]run.Sighting
 	queued        map[string][]run.Job
-	deliveries    []sweep.Delivery
-	cursor        time.Time
 }
 
 // call counts a call and says whether it fails.
@@ -204,54 +202,6 @@ func (w *world) Queued(_ context.Context, in sweep.Repo) ([]run.Job, error) {
 		return w.queued[key][:len(w.queued[key])/2], err
 	}
 	return slices.Clone(w.queued[key]), nil
-}
-
-func (w *world) Deliveries(_ context.Context, since time.Time) ([]sweep.Delivery, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var found []sweep.Delivery
-	for _, d := range slices.Backward(w.deliveries) { // Newest first.
-		if !d.At.Before(since) {
-			found = append(found, d)
-		}
-	}
-	if err := w.call("deliveries"); err != nil {
-		return found[:len(found)/2], err
-	}
-	return found, nil
-}
-
-// Redeliver sends an event again. It fails again.
-func (w *world) Redeliver(_ context.Context, id int64) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err := w.call("redeliver"); err != nil {
-		return err
-	}
-	for _, d := range w.deliveries {
-		if d.ID == id {
-			d.ID, d.At = int64(len(w.deliveries)+1), time.Now()
-			w.deliveries = append(w.deliveries, d)
-			return nil
-		}
-	}
-	return errors.New("no such delivery")
-}
-
-func (w *world) Cursor(context.Context) (time.Time, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.cursor, w.call("cursor")
-}
-
-func (w *world) SetCursor(_ context.Context, at time.Time) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err := w.call("set cursor"); err != nil {
-		return err
-	}
-	w.cursor = at
-	return nil
 }
 
 // count is how often a call was made.

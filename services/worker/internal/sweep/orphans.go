@@ -119,7 +119,7 @@ func (s survey) judge(record Record[run.Runner]) finding {
 	case run.Busy:
 		switch job := s.runs[r.Took].Value; {
 		case job.State == run.Done && s.began.Sub(job.FinishedAt) >= tidyTime:
-			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed"}}
+			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed", JobOver: true}}
 		case old && !listed:
 			return finding{Vanished, run.Gone{Reason: "its sandbox is not there any more"}, &r}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -110,7 +111,7 @@ func TestARunnerIsComparedWithItsSandbox(t *testing.T) {
 		{
 			name: "one whose job was completed goes", runner: is(busy), age: young, sandboxes: boxes(),
 			job:  func() run.Run { return done(run.Grace + time.Minute) },
-			kind: sweep.Unfinished, want: gone("its job was completed"),
+			kind: sweep.Unfinished, want: run.Gone{Reason: "its job was completed", JobOver: true},
 		},
 		{
 			name: "one whose job was just completed may tidy up", runner: is(busy), age: young, sandboxes: boxes(),
@@ -194,6 +195,7 @@ func boxes(changes ...func(*sweep.Sandbox)) func() []sweep.Sandbox {
 }
 
 func TestASandboxWithoutARecordGoesUnlessItHasAJob(t *testing.T) {
+	faultstest.Cover(t, "F51")
 	tests := []struct {
 		name     string
 		box      func() []sweep.Sandbox
@@ -244,6 +246,7 @@ func TestASandboxWithoutARecordGoesUnlessItHasAJob(t *testing.T) {
 }
 
 func TestOrphansActOnCompleteListsOnly(t *testing.T) {
+	faultstest.Cover(t, "F50")
 	for _, broken := range []string{"deployment", "list", "runners", "runs"} {
 		t.Run(broken, func(t *testing.T) {
 			w := &world{

@@ -103,17 +103,25 @@ type Delivery struct {
 	At          time.Time
 }
 
-// Hook is the webhook that events come by.
-type Hook interface {
-	// Deliveries lists the attempts since then, newest first, as far back as GitHub remembers. It is complete, or there is
-	// an error.
-	Deliveries(ctx context.Context, since time.Time) ([]Delivery, error)
-	// Redeliver has GitHub make another attempt.
-	Redeliver(ctx context.Context, id int64) error
+// Hook is a webhook that events come by: a repository's; an organization's if Repo is empty; the App's if all is zero.
+type Hook struct {
+	Owner, Repo string
+	ID          int64
 }
 
-// Cursor keeps the time before which no delivery needs to be looked at; zero if none was set.
-type Cursor interface {
-	Cursor(ctx context.Context) (time.Time, error)
-	SetCursor(ctx context.Context, at time.Time) error
+// Hooks knows the webhooks at GitHub. An error holds a run.PermanentError if a webhook does not exist or is not ours to see.
+type Hooks interface {
+	// Hooks lists those of a repository that bring events of jobs to us; those of an organization if in has no Name.
+	Hooks(ctx context.Context, in Repo) ([]Hook, error)
+	// Deliveries lists the attempts since then, newest first, as far back as GitHub remembers. It is complete, or there is
+	// an error.
+	Deliveries(ctx context.Context, hook Hook, since time.Time) ([]Delivery, error)
+	// Redeliver has GitHub make another attempt.
+	Redeliver(ctx context.Context, hook Hook, id int64) error
+}
+
+// Cursors keeps for each webhook, by its id, the time before which no delivery needs to be looked at; zero if none was set.
+type Cursors interface {
+	Cursor(ctx context.Context, hook int64) (time.Time, error)
+	SetCursor(ctx context.Context, hook int64, at time.Time) error
 }

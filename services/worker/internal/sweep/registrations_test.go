@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -68,6 +69,7 @@ func TestARegistrationGoesOnceItsRunnerHasEnded(t *testing.T) {
 }
 
 func TestRegistrationsAreLeftAloneWhenAnythingFails(t *testing.T) {
+	faultstest.Cover(t, "F50")
 	for _, broken := range []string{"runners", "registrations of " + place, "load run", "load runner", "deregister"} {
 		t.Run(broken, func(t *testing.T) {
 			w := &world{

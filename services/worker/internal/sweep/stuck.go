@@ -72,7 +72,7 @@ func (s *Stuck) restart(ctx context.Context, runs []Record[run.Run], runners []R
 		if r.State != run.Waiting || !settled || alive && runner.Value.For == r.Job.ID {
 			continue
 		}
-		if t.found(Unstarted, s.requeue(ctx, record, r.LastQueuedAt)) {
+		if t.found(Unstarted, s.requeue(ctx, record, run.BySweep)) {
 			return true
 		}
 	}
@@ -127,7 +127,7 @@ func (s *Stuck) check(ctx context.Context, record Record[run.Run], began time.Ti
 		}
 		return kindOf(ev, seen), nil
 	case r.State == run.Waiting: // Its launch may have been forgotten.
-		return Restarted, s.requeue(ctx, record, r.LastQueuedAt)
+		return Restarted, s.requeue(ctx, record, run.AskedGitHub)
 	}
 	return "", nil
 }
@@ -148,10 +148,11 @@ func kindOf(ev run.Event, seen run.Sighting) Kind {
 	return Over
 }
 
-// requeue has the job looked at again, which was queued at at.
-func (s *Stuck) requeue(ctx context.Context, record Record[run.Run], at time.Time) error {
-	if err := s.Queue.Report(ctx, run.Queued{Job: record.Value.Job, At: at}, record.Revision); err != nil {
-		return fmt.Errorf("requeue job %d: %w", record.Value.Job.ID, err)
+// requeue has the job looked at again, for what event says.
+func (s *Stuck) requeue(ctx context.Context, record Record[run.Run], event string) error {
+	r := record.Value
+	if err := s.Queue.Report(ctx, run.Queued{Job: r.Job, At: r.LastQueuedAt, Event: event}, record.Revision); err != nil {
+		return fmt.Errorf("requeue job %d: %w", r.Job.ID, err)
 	}
 	return nil
 }

@@ -27,10 +27,10 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 	waits := run.Run{Job: job(1), State: run.Waiting, Runner: name(1), QueuedAt: queuedAt, LastQueuedAt: queuedAt}
 	held := run.Run{Job: job(1), State: run.OnHold, HeldAt: queuedAt}
 	runs := run.Run{Job: job(1), State: run.Running, RanOn: name(1)}
-	again := run.Queued{Job: job(1), At: queuedAt}
+	again := run.Queued{Job: job(1), At: queuedAt, Event: run.AskedGitHub}
 	says := func(status string) run.Sighting { return run.Sighting{Status: status} }
 	over := run.Sighting{Status: "completed", Conclusion: "cancelled", Runner: name(4)}
-	finished := run.Finished{Job: job(1), Conclusion: "cancelled", Runner: name(4)}
+	finished := run.Finished{Job: job(1), Conclusion: "cancelled", Runner: name(4), Event: run.AskedGitHub}
 	permanent := &run.PermanentError{Err: errAway, Advice: "look"}
 
 	tests := []struct {
@@ -47,18 +47,18 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 		{name: "one that is completed has ended", run: waits, age: wait, status: over, kind: sweep.Over, want: finished},
 		{
 			name: "one that runs has begun", run: waits, age: wait, status: run.Sighting{Status: "in_progress", Runner: name(3)},
-			kind: sweep.Begun, want: run.Started{Job: job(1), Runner: name(3), At: now},
+			kind: sweep.Begun, want: run.Started{Job: job(1), Runner: name(3), At: now, Event: run.AskedGitHub},
 		},
-		{name: "one that waits for an approval is held", run: waits, age: wait, status: says("waiting"), kind: sweep.Holding, want: run.Held{Job: job(1), At: now}},
+		{name: "one that waits for an approval is held", run: waits, age: wait, status: says("waiting"), kind: sweep.Holding, want: run.Held{Job: job(1), At: now, Event: run.AskedGitHub}},
 		{
 			name: "one that GitHub does not know has ended", run: waits, age: wait, status: run.Sighting{Gone: true},
-			kind: sweep.Deleted, want: run.Finished{Job: job(1), Conclusion: "gone"},
+			kind: sweep.Deleted, want: run.Finished{Job: job(1), Conclusion: "gone", Event: run.AskedGitHub},
 		},
 		{name: "one in a state of GitHub's that is new is still wanted", run: waits, age: wait, status: says("pondering"), kind: sweep.Restarted, want: again},
 		{name: "one that GitHub does not want to tell of is still wanted", run: waits, age: wait, err: permanent, kind: sweep.Restarted, want: again},
 		{name: "one that can't be asked about is left as it is", run: waits, age: wait, err: errAway},
 		{name: "a held job that waits for its approval is all right", run: held, age: wait, status: says("waiting")},
-		{name: "one that is queued waits from now on", run: held, age: wait, status: says("queued"), kind: sweep.Restarted, want: run.Queued{Job: job(1), At: now}},
+		{name: "one that is queued waits from now on", run: held, age: wait, status: says("queued"), kind: sweep.Restarted, want: run.Queued{Job: job(1), At: now, Event: run.AskedGitHub}},
 		{name: "one that is completed has ended, too", run: held, age: wait, status: over, kind: sweep.Over, want: finished},
 		{name: "one that GitHub does not want to tell of stays held", run: held, age: wait, err: permanent},
 		{name: "a running job that runs is all right", run: runs, age: running, status: says("in_progress")},
@@ -129,7 +129,7 @@ func TestAJobWhoseRunnerWillNotComeIsLookedAtAgain(t *testing.T) {
 				}
 				var want []told
 				if tt.restarting {
-					want = []told{{Event: run.Queued{Job: job(1), At: at}, Revision: 7}}
+					want = []told{{Event: run.Queued{Job: job(1), At: at, Event: run.BySweep}, Revision: 7}}
 				}
 				if diff := cmp.Diff(want, w.told); diff != "" || report.Found[sweep.Unstarted] != len(want) {
 					t.Errorf("%v: %s", report, diff)

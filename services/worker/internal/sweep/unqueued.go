@@ -41,7 +41,7 @@ func (u *Unqueued) RunOnce(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	repos := u.repos(runs, began)
+	repos := knownRepos(runs, began, u.Named, u.Admit)
 	var t tally
 	for _, name := range names(&u.turn, repos, maxPlaces) {
 		if u.lookAt(ctx, repos[name], began, &t) {
@@ -51,7 +51,9 @@ func (u *Unqueued) RunOnce(ctx context.Context) (Report, error) {
 	return t.result()
 }
 
-func (u *Unqueued) repos(runs []Record[run.Run], began time.Time) map[string]Repo {
+// knownRepos are the repositories that had jobs of late or are named, by a name of their own; an organization that is named
+// has no name in it.
+func knownRepos(runs []Record[run.Run], began time.Time, named []Repo, admit func(run.Job) error) map[string]Repo {
 	repos := map[string]Repo{}
 	add := func(r Repo) {
 		key := strings.ToLower(r.Owner + "/" + r.Name) // GitHub's names are compared without case.
@@ -60,11 +62,11 @@ func (u *Unqueued) repos(runs []Record[run.Run], began time.Time) map[string]Rep
 		}
 	}
 	for _, record := range runs {
-		if j := record.Value.Job; began.Sub(record.ChangedAt) < knownFor && u.Admit(j) == nil {
+		if j := record.Value.Job; began.Sub(record.ChangedAt) < knownFor && admit(j) == nil {
 			add(Repo{j.Owner, j.Repo, j.Installation})
 		}
 	}
-	for _, r := range u.Named {
+	for _, r := range named {
 		add(r)
 	}
 	return repos
@@ -99,7 +101,7 @@ func (u *Unqueued) hear(ctx context.Context, j run.Job, began time.Time) (Kind, 
 	if known.State != run.New && known.State != run.OnHold {
 		return "", nil
 	}
-	if err := u.Queue.Report(ctx, run.Queued{Job: j, At: began}, revision); err != nil {
+	if err := u.Queue.Report(ctx, run.Queued{Job: j, At: began, Event: run.AskedGitHub}, revision); err != nil {
 		return "", fmt.Errorf("report job %d: %w", j.ID, err)
 	}
 	return Unheard, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -80,7 +81,7 @@ func TestAQueuedJobThatNobodyToldOfIsHeard(t *testing.T) {
 				if tt.heard {
 					j := tt.job()
 					j.Pool = "default"
-					want = []told{{Event: run.Queued{Job: j, At: now}, Revision: revision}}
+					want = []told{{Event: run.Queued{Job: j, At: now, Event: run.AskedGitHub}, Revision: revision}}
 				}
 				if diff := cmp.Diff(want, w.told); diff != "" || report.Found[sweep.Unheard] != len(want) {
 					t.Errorf("%v: %s", report, diff)
@@ -143,6 +144,7 @@ func TestNoDemandIsRaisedOnAFailure(t *testing.T) {
 }
 
 func TestARepositoryThatIsGoneIsPassedOver(t *testing.T) {
+	faultstest.Cover(t, "F14")
 	w := &world{
 		fail:   map[string]error{"queued of octo/a": &run.PermanentError{Err: errAway, Advice: "look"}},
 		queued: map[string][]run.Job{"octo/b": {listed(2)}},

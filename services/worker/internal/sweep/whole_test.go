@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/ledger"
@@ -126,6 +127,7 @@ func (s *site) loops() []sweep.Loop {
 // Not one webhook comes through, two workers sweep at once, and sandboxes crash. Still every job is served, its end is on
 // record, and nothing is left behind.
 func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
+	faultstest.Cover(t, "F01", "F47")
 	synctest.Test(t, func(t *testing.T) {
 		const jobs = 6
 		records := newLedger(t)

@@ -89,17 +89,22 @@ func (p *Process) PID() int { return p.process.Pid }
 // Done is closed when the program has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Check returns an error if the program ended although nobody told it to.
-func (p *Process) Check() error {
+// Ended reports whether the program has ended.
+func (p *Process) Ended() bool {
 	select {
 	case <-p.done:
-		if p.expected.Load() {
-			return nil
-		}
-		return fmt.Errorf("%s ended unexpectedly (%s); its last lines:\n%s", p.name, p.exit(), p.Tail(tailLines))
+		return true
 	default:
+		return false
+	}
+}
+
+// Check returns an error if the program ended although nobody told it to.
+func (p *Process) Check() error {
+	if !p.Ended() || p.expected.Load() {
 		return nil
 	}
+	return fmt.Errorf("%s ended unexpectedly (%s); its last lines:\n%s", p.name, p.exit(), p.Tail(tailLines))
 }
 
 func (p *Process) exit() string {
@@ -114,12 +119,7 @@ func (p *Process) AwaitLine(ctx context.Context, text string) (string, error) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
-		ended := false
-		select {
-		case <-p.done: // before the log is read: what it wrote last may be the line
-			ended = true
-		default:
-		}
+		ended := p.Ended() // before the log is read: what it wrote last may be the line
 		content, err := os.ReadFile(p.log)
 		if err != nil {
 			return "", fmt.Errorf("log of %s: %w", p.name, err)
@@ -156,18 +156,21 @@ func (p *Process) Kill() error {
 	return err
 }
 
+// Freeze halts the program, as a machine does that hangs: it keeps its memory and its connections, and answers nobody.
+// Continue, Stop and Kill work on it. Should this process die first, the kernel lets the program go on to its own end:
+// what is stopped in a group without a living parent gets SIGHUP and SIGCONT (POSIX, _exit).
+func (p *Process) Freeze() error { return p.signal(syscall.SIGSTOP) }
+
+// Continue lets a frozen program go on where it was.
+func (p *Process) Continue() error { return p.signal(syscall.SIGCONT) }
+
 // Stop asks the program to end and waits for it; one that has not ended within patience is killed. The error says that
 // it had to be, or that it ended with another code than 0.
 func (p *Process) Stop(patience time.Duration) error {
-	wasDead := p.expected.Swap(true)
-	select {
-	case <-p.done:
-		if wasDead {
-			return nil // killed or stopped before, which was reported then
-		}
-	default:
+	if wasExpected := p.expected.Swap(true); wasExpected && p.Ended() {
+		return nil // killed or stopped before, which was reported then
 	}
-	if err := p.signal(syscall.SIGTERM); err != nil {
+	if err := errors.Join(p.signal(syscall.SIGTERM), p.Continue()); err != nil { // What is frozen hears of no signal but SIGKILL.
 		return err
 	}
 	timer := time.NewTimer(patience)

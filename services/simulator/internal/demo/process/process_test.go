@@ -38,18 +38,26 @@ func await(t *testing.T, p *process.Process, text string) (string, error) {
 func TestStop(t *testing.T) {
 	tests := []struct {
 		name, script string
+		frozen       bool
 		patience     time.Duration
 		want         string // in the error; empty for none
 	}{
-		{"a program that ends when it is asked to is well", `trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done`, patience, ""},
-		{"a code other than 0 is an error", `trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done`, patience, "program: exit status 3"},
-		{"a program that does not end is killed", `trap '' TERM; echo up; while :; do sleep 0.01; done`, 50 * time.Millisecond, "was killed"},
+		{"a program that ends when it is asked to is well", `trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done`, false, patience, ""},
+		{"a frozen program ends in the same way", `trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done`, true, patience, ""},
+		{"a code other than 0 is an error", `trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done`, false, patience, "program: exit status 3"},
+		{"a program that does not end is killed", `trap '' TERM; echo up; while :; do sleep 0.01; done`, false, 50 * time.Millisecond, "was killed"},
+		{"so is a frozen one", `trap '' TERM; echo up; while :; do sleep 0.01; done`, true, 50 * time.Millisecond, "was killed"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := start(t, t.TempDir(), tt.script)
 			if _, err := await(t, p, "up"); err != nil {
 				t.Fatal(err)
+			}
+			if tt.frozen {
+				if err := p.Freeze(); err != nil {
+					t.Fatal(err)
+				}
 			}
 			err := p.Stop(tt.patience)
 			if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) {
@@ -65,6 +73,33 @@ func TestStop(t *testing.T) {
 				t.Errorf("check after a stop: %v", err)
 			}
 		})
+	}
+}
+
+func TestAFrozenProgramGoesOnWhereItWas(t *testing.T) {
+	p := start(t, t.TempDir(), `trap 'echo heard' USR1; echo up; while :; do sleep 0.01; done`)
+	if _, err := await(t, p, "up"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(p.PID(), syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if line, err := p.AwaitLine(short, "heard"); err == nil {
+		t.Errorf("frozen, it printed %q", line)
+	}
+	if err := p.Continue(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := await(t, p, "heard"); err != nil {
+		t.Error(err)
+	}
+	if p.Ended() {
+		t.Error("it ended")
 	}
 }
 

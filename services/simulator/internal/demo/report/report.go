@@ -20,11 +20,11 @@ const jobTag = "job-id"
 type Job struct {
 	world.Job
 
-	// LaunchedAt is when the sandbox that ran it was made. That may be before the job was queued: GitHub gives a job to
-	// any idle runner that fits.
+	// LaunchedAt is when the first sandbox was made on account of this job, whichever job that ran. It is zero if there
+	// was none: GitHub may have given the job a runner that was there already.
 	LaunchedAt time.Time
-	// AnsweredAt is when the first sandbox was made on account of this job, whichever job that ran.
-	AnsweredAt time.Time
+	// TookFrom is the name of the job that its runner was made for, if that is another.
+	TookFrom string
 }
 
 // Report is the state of a workload at one time.
@@ -32,17 +32,21 @@ type Report struct {
 	Jobs []Job
 	// Sandboxes are running at Modal, Registrations are runners that GitHub knows, by name.
 	Sandboxes, Registrations []string
+	// Refusals is how many calls GitHub has refused because there were too many.
+	Refusals int
 }
 
 // New joins what GitHub and Modal saw.
 func New(github control.State, modal fakemodal.Snapshot) Report {
-	made := map[string]time.Time{}  // by the sandbox's name, which is its runner's
+	madeFor := map[string]string{}  // the id of a job, by the sandbox's name, which is its runner's
 	first := map[string]time.Time{} // by the id of the job
-	var r Report
+	names := map[string]string{}    // of jobs, by id
+	r := Report{Refusals: github.API.PrimaryRefusals + github.API.SecondaryRefusals}
 	for _, s := range modal.Sandboxes {
-		made[s.Name] = s.CreatedAt
-		if _, ok := first[s.Tags[jobTag]]; !ok { // they come in the order of their creation
-			first[s.Tags[jobTag]] = s.CreatedAt
+		id := s.Tags[jobTag]
+		madeFor[s.Name] = id
+		if _, ok := first[id]; !ok { // they come in the order of their creation
+			first[id] = s.CreatedAt
 		}
 		if !s.Ended() {
 			r.Sandboxes = append(r.Sandboxes, s.Name)
@@ -52,9 +56,44 @@ func New(github control.State, modal fakemodal.Snapshot) Report {
 		r.Registrations = append(r.Registrations, runner.Name)
 	}
 	for _, j := range github.Jobs {
-		r.Jobs = append(r.Jobs, Job{Job: j, LaunchedAt: made[j.RunnerName], AnsweredAt: first[strconv.FormatInt(j.ID, 10)]})
+		names[strconv.FormatInt(j.ID, 10)] = j.Name
+	}
+	for _, j := range github.Jobs {
+		id := strconv.FormatInt(j.ID, 10)
+		job := Job{Job: j, LaunchedAt: first[id]}
+		if owner := madeFor[j.RunnerName]; owner != id {
+			job.TookFrom = names[owner]
+		}
+		r.Jobs = append(r.Jobs, job)
 	}
 	return r
+}
+
+// Runners are the names of all runners that there are, each with a sandbox, a registration, or both.
+func (r Report) Runners() []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.Sandboxes, r.Registrations))))
+}
+
+// Surplus are those of Sandboxes that have run no job.
+func (r Report) Surplus() []string {
+	took := map[string]bool{}
+	for _, j := range r.Jobs {
+		took[j.RunnerName] = true
+	}
+	return slices.DeleteFunc(slices.Clone(r.Sandboxes), func(name string) bool { return took[name] })
+}
+
+// Span is from when the first job was queued to when the last one ended; both are zero without such a job.
+func (r Report) Span() (began, ended time.Time) {
+	for _, j := range r.Jobs {
+		if began.IsZero() || (!j.QueuedAt.IsZero() && j.QueuedAt.Before(began)) {
+			began = j.QueuedAt
+		}
+		if j.CompletedAt.After(ended) {
+			ended = j.CompletedAt
+		}
+	}
+	return began, ended
 }
 
 // Counts is how many jobs are how far; each is counted once.
@@ -74,7 +113,7 @@ func (r Report) Counts() Counts {
 			c.Failed++
 		case j.Status == world.InProgress:
 			c.Running++
-		case !j.AnsweredAt.IsZero():
+		case !j.LaunchedAt.IsZero():
 			c.Launched++
 		default:
 			c.Queued++

@@ -10,6 +10,7 @@ import (
 
 	"modal-github-runner/services/simulator/internal/demo/report"
 	"modal-github-runner/services/simulator/internal/fakegithub/control"
+	"modal-github-runner/services/simulator/internal/fakegithub/ratelimit"
 	"modal-github-runner/services/simulator/internal/fakemodal"
 	"modal-github-runner/services/simulator/internal/fakemodal/sandbox"
 	"modal-github-runner/services/simulator/internal/world"
@@ -19,19 +20,19 @@ var began = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func at(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
 
-// seen is one job in each state; the last one is still waiting, and the one before ran on a runner made for it.
+// seen is one job in each state; two of them took the runners that were made for each other.
 func seen() (control.State, fakemodal.Snapshot) {
 	jobs := []world.Job{
-		{ID: 1, Name: "stolen", Status: world.Completed, Conclusion: world.Success, RunnerName: "b", QueuedAt: at(100), StartedAt: at(300), CompletedAt: at(900)},
-		{ID: 2, Name: "failed", Status: world.Completed, Conclusion: world.Failure, RunnerName: "a", QueuedAt: at(0), StartedAt: at(200), CompletedAt: at(700), ExitCode: 3},
-		{ID: 3, Name: "running", Status: world.InProgress, RunnerName: "c", QueuedAt: at(0), StartedAt: at(100)},
-		{ID: 4, Name: "launched", Status: world.Queued, QueuedAt: at(0)},
-		{ID: 5, Name: "queued", Status: world.Queued, QueuedAt: at(0)},
+		{ID: 1, Name: "stolen", Repo: "acme/api", Status: world.Completed, Conclusion: world.Success, RunnerName: "b", QueuedAt: at(100), StartedAt: at(300), CompletedAt: at(900)},
+		{ID: 3, Name: "running", Repo: "acme/api", Status: world.InProgress, RunnerName: "c", QueuedAt: at(0), StartedAt: at(100)},
+		{ID: 4, Name: "launched", Repo: "acme/api", Status: world.Queued, QueuedAt: at(0)},
+		{ID: 5, Name: "queued", Repo: "acme/api", Status: world.Queued, QueuedAt: at(0)},
+		{ID: 2, Name: "broken", Repo: "acme/api", Status: world.Completed, Conclusion: world.Failure, RunnerName: "a", QueuedAt: at(0), StartedAt: at(200), CompletedAt: at(700), ExitCode: 3},
 	}
 	made := func(name, job string, ms int, ended time.Time) sandbox.Record {
 		return sandbox.Record{Name: name, Tags: map[string]string{"job-id": job}, CreatedAt: at(ms), EndedAt: ended}
 	}
-	return control.State{Jobs: jobs, Runners: []world.Runner{{Name: "c"}, {Name: "d"}}}, fakemodal.Snapshot{Snapshot: sandbox.Snapshot{Sandboxes: []sandbox.Record{
+	return control.State{Jobs: jobs, Runners: []world.Runner{{Name: "c"}, {Name: "d"}, {Name: "e"}}, API: ratelimit.Stats{PrimaryRefusals: 1, SecondaryRefusals: 2}}, fakemodal.Snapshot{Snapshot: sandbox.Snapshot{Sandboxes: []sandbox.Record{
 		made("b", "2", 50, at(950)), made("a", "1", 140, at(950)), made("c", "3", 60, time.Time{}), made("d", "4", 70, time.Time{}), made("e", "4", 90, at(100)),
 	}}}
 }
@@ -41,14 +42,29 @@ func TestReport(t *testing.T) {
 	if diff := cmp.Diff(report.Counts{Queued: 1, Launched: 1, Running: 1, Succeeded: 1, Failed: 1}, r.Counts()); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
-	if got, want := r.Summary(6), "demo: 6 jobs, 1 succeeded, 1 failed, 4 lost, 4 leaked"; got != want {
+	if got, want := r.Summary(6), "demo: 6 jobs, 1 succeeded, 1 failed, 4 lost, 5 leaked"; got != want {
 		t.Errorf("summary %q, want %q", got, want)
 	}
-	if launched, answered := r.Jobs[0].LaunchedAt, r.Jobs[0].AnsweredAt; launched != at(50) || answered != at(140) {
-		t.Errorf("the job that took another's runner: launched at %s, answered at %s", launched, answered)
+	if stolen := r.Jobs[0]; stolen.LaunchedAt != at(140) || stolen.TookFrom != "broken" {
+		t.Errorf("the job that took another's runner: launched at %s, its runner made for %q", stolen.LaunchedAt, stolen.TookFrom)
 	}
-	if answered := r.Jobs[3].AnsweredAt; answered != at(70) {
-		t.Errorf("the job with two sandboxes: answered at %s, want the first", answered)
+	if own := r.Jobs[1]; own.TookFrom != "" {
+		t.Errorf("the job that took its own runner took that of %q", own.TookFrom)
+	}
+	if launched := r.Jobs[2].LaunchedAt; launched != at(70) {
+		t.Errorf("the job with two sandboxes: launched at %s, want the first", launched)
+	}
+	if diff := cmp.Diff([]string{"c", "d", "e"}, r.Runners()); diff != "" {
+		t.Errorf("runners (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"d"}, r.Surplus()); diff != "" {
+		t.Errorf("surplus runners (-want +got):\n%s", diff)
+	}
+	if r.Refusals != 3 {
+		t.Errorf("%d refusals, want those of both limits", r.Refusals)
+	}
+	if began, ended := r.Span(); began != at(0) || ended != at(900) {
+		t.Errorf("from %s to %s, want from the first queued to the last finished", began, ended)
 	}
 }
 
@@ -57,30 +73,54 @@ func TestTable(t *testing.T) {
 	tests := []struct {
 		name string
 		jobs []world.Job
-		rows int
-		want []string
+		want string
 	}{
-		{"few jobs are shown one by one", github.Jobs, 5, []string{
-			"stolen ", "0s ", "250ms", "600ms", "800ms", // launched before it was queued
-			"failure", "none",
-		}},
-		{"of many only the slowest are", many(60), 10, []string{"slowest 10 jobs", "job-60 ", "job-51 "}},
+		{"few jobs are shown one by one", github.Jobs, `
+job       repository  launched  started  finished  exit  conclusion   runner
+stolen    acme/api    40ms      200ms    800ms     0     success      b, made for broken
+running   acme/api    60ms      100ms    -         -     in_progress  c
+launched  acme/api    70ms      -        -         -     queued       -
+queued    acme/api    -         -        -         -     queued       -
+broken    acme/api    50ms      200ms    700ms     3     failure      a, made for stolen
+
+launched, started, finished: time since the job was queued; launched is the first sandbox made for it
+
+phase                jobs  p50    p90    p99    max
+queued to launched   4     50ms   70ms   70ms   70ms
+queued to started    3     200ms  200ms  200ms  200ms
+queued to finished   2     700ms  800ms  800ms  800ms
+started to finished  2     500ms  600ms  600ms  600ms
+`},
+		{"of many only the slowest are, and a job that a spare runner took at once was not launched for", many(60), `
+slowest 10 jobs  repository  launched  started  finished  exit  conclusion  runner
+job-60           acme/api    -         1ms      60ms      0     success     spare
+job-59           acme/api    -         1ms      59ms      0     success     spare
+job-58           acme/api    -         1ms      58ms      0     success     spare
+job-57           acme/api    -         1ms      57ms      0     success     spare
+job-56           acme/api    -         1ms      56ms      0     success     spare
+job-55           acme/api    -         1ms      55ms      0     success     spare
+job-54           acme/api    -         1ms      54ms      0     success     spare
+job-53           acme/api    -         1ms      53ms      0     success     spare
+job-52           acme/api    -         1ms      52ms      0     success     spare
+job-51           acme/api    -         1ms      51ms      0     success     spare
+
+launched, started, finished: time since the job was queued; launched is the first sandbox made for it
+
+phase                jobs  p50   p90   p99   max
+queued to launched   0     0s    0s    0s    0s
+queued to started    60    1ms   1ms   1ms   1ms
+queued to finished   60    30ms  54ms  60ms  60ms
+started to finished  60    29ms  53ms  59ms  59ms
+`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			github.Jobs = tt.jobs
 			var out strings.Builder
-			if err := report.New(github, modal).WriteTable(&out); err != nil {
+			if err := report.New(control.State{Jobs: tt.jobs}, modal).WriteTable(&out); err != nil {
 				t.Fatal(err)
 			}
-			rows, _, _ := strings.Cut(out.String(), "\n\n")
-			if n := strings.Count(rows, "\n"); n != tt.rows {
-				t.Errorf("%d rows, want %d", n, tt.rows)
-			}
-			for _, want := range tt.want {
-				if !strings.Contains(rows, want) {
-					t.Errorf("no %q in:\n%s", want, rows)
-				}
+			if diff := cmp.Diff(strings.TrimPrefix(tt.want, "\n"), out.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -90,7 +130,10 @@ func TestTable(t *testing.T) {
 func many(n int) []world.Job {
 	var jobs []world.Job
 	for i := 1; i <= n; i++ {
-		jobs = append(jobs, world.Job{ID: int64(i), Name: fmt.Sprintf("job-%02d", i), Status: world.Completed, Conclusion: world.Success, QueuedAt: at(0), CompletedAt: at(i)})
+		jobs = append(jobs, world.Job{
+			ID: int64(100 + i), Name: fmt.Sprintf("job-%02d", i), Repo: "acme/api", Status: world.Completed, Conclusion: world.Success,
+			RunnerName: "spare", QueuedAt: at(0), StartedAt: at(1), CompletedAt: at(i),
+		})
 	}
 	return jobs
 }

@@ -25,10 +25,13 @@ func newBalancer(ctx context.Context, ingresses []*part) (*balancer, error) {
 		return nil, fmt.Errorf("listen for webhooks: %w", err)
 	}
 	var turn atomic.Uint64
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		n := turn.Add(1) % uint64(len(ingresses))
-		r.SetURL(&url.URL{Scheme: "http", Host: ingresses[n].addr})
-	}}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			n := turn.Add(1) % uint64(len(ingresses))
+			r.SetURL(&url.URL{Scheme: "http", Host: ingresses[n].addr})
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }, // GitHub keeps it.
+	}
 	b := &balancer{listener: listener, server: &http.Server{Handler: proxy, ReadHeaderTimeout: time.Minute}}
 	b.serving.Go(func() { _ = b.server.Serve(listener) }) // ends with stop; a failure shows as webhooks that are not answered
 	return b, nil

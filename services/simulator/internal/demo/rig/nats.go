@@ -61,5 +61,8 @@ func (r *Rig) StartNATS(ctx context.Context) error {
 	return err
 }
 
+// NATS is the process of the server.
+func (r *Rig) NATS() *process.Process { return r.nats.proc }
+
 // StopNATS ends the server in good order.
 func (r *Rig) StopNATS() error { return r.nats.proc.Stop(stopPatience) }

@@ -27,8 +27,8 @@ func (p *part) start(ctx context.Context, message string) (line string, err erro
 	return p.proc.AwaitLine(ctx, message)
 }
 
-// startReady is start for ingress and worker: it learns their addresses and waits until they are ready.
-func (p *part) startReady(ctx context.Context, message string) error {
+// startService is start for ingress and worker: it learns their addresses.
+func (p *part) startService(ctx context.Context, message string) error {
 	line, err := p.start(ctx, message)
 	if err != nil {
 		return err
@@ -41,6 +41,11 @@ func (p *part) startReady(ctx context.Context, message string) error {
 		return fmt.Errorf("log line %q of %s: %w", line, p.spec.Name, err)
 	}
 	p.addr, p.admin = started.Addr, started.Admin
+	return nil
+}
+
+// awaitReady waits until the program could do its work now.
+func (p *part) awaitReady(ctx context.Context) error {
 	// No connection is kept: nobody would close it.
 	probe := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: probeTimeout}
 	ticker := time.NewTicker(pollInterval)

@@ -41,8 +41,9 @@ type Options struct {
 	Seed uint64
 	// Env is added to the environment of ingresses and workers.
 	Env []string
-	// GitHubVia, if set, turns the URL of the simulated GitHub into the one that workers are given.
-	GitHubVia func(url string) string
+	// Via, if set, turns the URL of what a program of ours connects to into the one that it is given instead. It is asked
+	// at every start of the program.
+	Via func(l Link, url string) string
 }
 
 // Rig is a running system. Its methods must not be called at the same time, except for those of Simulator.
@@ -79,7 +80,10 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %s", startTimeout))
 	defer cancel()
-	if r.Secrets, err = newSecrets(o.Dir); err != nil {
+	if r.Secrets, err = newSecrets(); err != nil {
+		return nil, err
+	}
+	if err := r.writeSecrets(); err != nil {
 		return nil, err
 	}
 	if err := r.configureNATS(ctx); err != nil {
@@ -108,7 +112,7 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 			return nil, err
 		}
 	}
-	return r, nil
+	return r, r.AwaitReady(ctx)
 }
 
 // spec is a program of ours: with its place, and without what this process has in its environment, such as the
@@ -127,7 +131,9 @@ func (r *Rig) startSimulator(ctx context.Context) error {
 		"run", "--github-addr=" + loopback, "--modal-addr=" + loopback, "--control-addr=" + loopback,
 		"--seed=" + strconv.FormatUint(r.options.Seed, 10),
 	}
-	spec.Env = slices.Concat(spec.Env, r.Secrets.github(), r.Secrets.modal())
+	spec.Env = slices.Concat(spec.Env, r.githubApp(), []string{
+		"MODAL_TOKEN_ID=" + r.Secrets.ModalTokenID, "MODAL_TOKEN_SECRET=" + r.Secrets.ModalTokenSecret,
+	})
 	r.simulator = &part{spec: spec}
 	line, err := r.simulator.start(ctx, "simulator started")
 	if err != nil {
@@ -135,30 +141,6 @@ func (r *Rig) startSimulator(ctx context.Context) error {
 	}
 	r.Simulator, err = newSimulator(line)
 	return err
-}
-
-// StartIngress starts the ingress n, counted from 0, again on the address that it had.
-func (r *Rig) StartIngress(ctx context.Context, n int) error {
-	i := r.ingresses[n]
-	i.spec.Env = slices.Concat(r.spec("ingress", n).Env, []string{
-		"NATS_URL=" + r.NATSURL(), "WEBHOOK_SECRET=" + r.Secrets.Webhook, "INGRESS_ADDR=" + i.addr, "INGRESS_ADMIN_ADDR=" + loopback,
-	}, r.options.Env)
-	return i.startReady(ctx, "ingress started")
-}
-
-// StartWorker starts the worker n, counted from 0.
-func (r *Rig) StartWorker(ctx context.Context, n int) error {
-	github := r.Simulator.GitHubURL
-	if r.options.GitHubVia != nil {
-		github = r.options.GitHubVia(github)
-	}
-	w := r.workers[n]
-	w.spec.Env = slices.Concat(r.spec("worker", n).Env, []string{
-		"INSECURE_DEV=1", "NATS_URL=" + r.NATSURL(),
-		"GITHUB_API_URL=" + github,
-		"MODAL_SERVER_URL=" + r.Simulator.ModalURL, "WORKER_ADMIN_ADDR=" + loopback,
-	}, r.Secrets.github(), r.Secrets.modal(), r.options.Env)
-	return w.startReady(ctx, "worker started")
 }
 
 // Ingress is the process of the ingress n.

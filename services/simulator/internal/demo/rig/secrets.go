@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,32 +21,47 @@ type Secrets struct {
 	AppKey           string // PEM
 	ModalTokenID     string
 	ModalTokenSecret string
-
-	appKeyFile string
 }
 
-func newSecrets(dir string) (Secrets, error) {
+// SecretFile is the name of a file in the rig's directory that the services read a secret from.
+type SecretFile string
+
+// The files of the services' secrets.
+const (
+	WebhookSecret    SecretFile = "webhook-secret"
+	AppKey           SecretFile = "app-key.pem"
+	ModalTokenSecret SecretFile = "modal-token-secret" //nolint:gosec // the name of a file
+)
+
+func newSecrets() (Secrets, error) {
 	key, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
 		return Secrets{}, fmt.Errorf("app key: %w", err)
 	}
 	content := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	s := Secrets{
+	return Secrets{
 		Webhook: rand.Text(), AppKey: string(content), ModalTokenID: "ak-" + rand.Text(), ModalTokenSecret: "as-" + rand.Text(),
-		appKeyFile: filepath.Join(dir, "app-key.pem"),
-	}
-	if err := os.WriteFile(s.appKeyFile, content, 0o600); err != nil {
-		return Secrets{}, fmt.Errorf("app key: %w", err)
-	}
-	return s, nil
+	}, nil
 }
 
-// github is what worker and simulator know of the GitHub App.
-func (s Secrets) github() []string {
-	return []string{"GITHUB_APP_ID=" + strconv.Itoa(appID), "GITHUB_APP_PRIVATE_KEY_FILE=" + s.appKeyFile}
+func (r *Rig) path(f SecretFile) string { return filepath.Join(r.options.Dir, string(f)) }
+
+func (r *Rig) writeSecrets() error {
+	return errors.Join(r.SetSecret(WebhookSecret, r.Secrets.Webhook), r.SetSecret(AppKey, r.Secrets.AppKey),
+		r.SetSecret(ModalTokenSecret, r.Secrets.ModalTokenSecret))
 }
 
-// modal is what worker and simulator know of the Modal token.
-func (s Secrets) modal() []string {
-	return []string{"MODAL_TOKEN_ID=" + s.ModalTokenID, "MODAL_TOKEN_SECRET=" + s.ModalTokenSecret}
+// SetSecret replaces the content of a secret's file, as an operator does who rotates it: at once, so that nobody reads a half
+// of it. What GitHub and Modal accept stays as it is.
+func (r *Rig) SetSecret(f SecretFile, value string) error {
+	next := r.path(f) + ".next"
+	if err := os.WriteFile(next, []byte(value), 0o600); err != nil {
+		return fmt.Errorf("secret file: %w", err)
+	}
+	return os.Rename(next, r.path(f))
+}
+
+// githubApp is what workers and the simulator know of the GitHub App.
+func (r *Rig) githubApp() []string {
+	return []string{"GITHUB_APP_ID=" + strconv.Itoa(appID), "GITHUB_APP_PRIVATE_KEY_FILE=" + r.path(AppKey)}
 }

@@ -100,6 +100,11 @@ func (s *Simulator) Dispatch(ctx context.Context, w world.Workflow) error {
 	return s.post(ctx, "/runs", w)
 }
 
+// CancelRun cancels what has not ended of a workflow run.
+func (s *Simulator) CancelRun(ctx context.Context, id int64) error {
+	return s.post(ctx, fmt.Sprintf("/runs/%d/cancel", id), nil)
+}
+
 // SetFaults replaces all faults of GitHub and Modal.
 func (s *Simulator) SetFaults(ctx context.Context, rules ...fault.Rule) error {
 	if rules == nil {

@@ -45,6 +45,8 @@ type Hook struct {
 	TargetID int64  `json:"target_id"`
 	URL      string `json:"url"`
 	Secret   string `json:"-"` // signs every delivery; empty means unsigned, as at GitHub
+
+	CreatedAt time.Time `json:"created_at"`
 }
 
 // Options of New.
@@ -111,12 +113,12 @@ func (h *Hooks) Close() {
 	h.client.CloseIdleConnections()
 }
 
-// Add creates a hook, gives it an id, and sends the ping that GitHub sends to a new hook.
+// Add creates a hook, gives it an id and a time, and sends the ping that GitHub sends to a new hook.
 func (h *Hooks) Add(k Hook) Hook {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lastID++
-	k.ID = h.lastID
+	k.ID, k.CreatedAt = h.lastID, time.Now()
 	h.hooks = append(h.hooks, k)
 	h.enqueue(&delivery{hook: k, event: "ping", guid: newGUID(), at: time.Now()})
 	return k

@@ -1,0 +1,33 @@
+package app
+
+import (
+	"context"
+	crand "crypto/rand"
+	"log/slog"
+	"math/rand/v2"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"modal-github-runner/services/worker/internal/budget"
+	"modal-github-runner/services/worker/internal/forge"
+)
+
+// limits gives the budget the port of package forge.
+type limits struct{ *budget.Budget }
+
+func newLimits(js jetstream.JetStream, registry *prometheus.Registry, log *slog.Logger) (limits, error) {
+	metrics, err := budget.NewMetrics(registry)
+	if err != nil {
+		return limits{}, err
+	}
+	return limits{budget.New(budget.Options{
+		JS: js, Worker: crand.Text(), Metrics: metrics, Log: log,
+		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // who waits how long is no secret
+	})}, nil
+}
+
+// Take implements forge.Budget. The lanes have the same names on both sides.
+func (l limits) Take(ctx context.Context, caller string, lane forge.Lane, points int) (done func(), err error) {
+	return l.Budget.Take(ctx, caller, budget.Lane(lane), points)
+}

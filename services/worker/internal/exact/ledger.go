@@ -1,0 +1,126 @@
+package exact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+	"modal-github-runner/services/worker/internal/sweep"
+)
+
+// errAway is why somebody can't be reached.
+var errAway = errors.New("can't be reached")
+
+// shelf is a bucket of records with revisions, in the order in which they were made.
+type shelf[K comparable, T any] struct {
+	at      map[K]int
+	records []sweep.Record[T]
+}
+
+func newShelf[K comparable, T any]() *shelf[K, T] { return &shelf[K, T]{at: map[K]int{}} }
+
+func (h *shelf[K, T]) load(key K) sweep.Record[T] {
+	if n, ok := h.at[key]; ok {
+		return h.records[n]
+	}
+	return sweep.Record[T]{}
+}
+
+func (h *shelf[K, T]) save(key K, next sweep.Record[T]) {
+	if n, ok := h.at[key]; ok {
+		h.records[n] = next
+		return
+	}
+	h.at[key] = len(h.records)
+	h.records = append(h.records, next)
+}
+
+func (t *task) nats(what string) call {
+	return call{what: what, from: 500 * time.Microsecond, to: 3 * time.Millisecond, up: t.natsUp}
+}
+
+func (t *task) natsUp() error {
+	if t.s.now < t.s.brokerDown || t.s.now < t.w.cutOff {
+		return fmt.Errorf("nats: %w", errAway)
+	}
+	return nil
+}
+
+func (t *task) write(what string) call {
+	c := t.nats(what)
+	c.lost = LedgerAnswerLost
+	c.up = func() error {
+		if t.s.now < t.w.mute {
+			return errors.New("nats: no permission to write")
+		}
+		return t.natsUp()
+	}
+	return c
+}
+
+func (t *task) LoadRun(ctx context.Context, job int64) (r run.Run, revision uint64, err error) {
+	err = t.do(ctx, t.nats("load run"), func() error {
+		known := t.s.runs.load(job)
+		r, revision = known.Value, known.Revision
+		return nil
+	})
+	return r, revision, err
+}
+
+func (t *task) LoadRunner(ctx context.Context, name run.Name) (r run.Runner, revision uint64, err error) {
+	err = t.do(ctx, t.nats("load runner"), func() error {
+		known := t.s.runners.load(name)
+		r, revision = known.Value, known.Revision
+		return nil
+	})
+	return r, revision, err
+}
+
+func (t *task) SaveRun(ctx context.Context, r run.Run, revision uint64) (next uint64, err error) {
+	err = t.do(ctx, t.write("save run"), func() error {
+		known := t.s.runs.load(r.Job.ID)
+		if known.Revision != revision {
+			return run.ErrConflict
+		}
+		t.s.check.runSaved(t.about, known.Value, r)
+		t.s.revision++
+		next = t.s.revision
+		t.s.runs.save(r.Job.ID, sweep.Record[run.Run]{Value: r, Revision: next, ChangedAt: t.s.time()})
+		t.tellf("run %d is %s, counts on %v, ran on %v (%s)", r.Job.ID, r.State, r.Runner, r.RanOn, r.Reason)
+		return nil
+	})
+	return next, err
+}
+
+func (t *task) SaveRunner(ctx context.Context, r run.Runner, revision uint64) (next uint64, err error) {
+	err = t.do(ctx, t.write("save runner"), func() error {
+		if t.s.runners.load(r.Name).Revision != revision {
+			return run.ErrConflict
+		}
+		t.s.check.secret(r.Name.Job, r.Reason)
+		t.s.revision++
+		next = t.s.revision
+		t.s.runners.save(r.Name, sweep.Record[run.Runner]{Value: r, Revision: next, ChangedAt: t.s.time()})
+		t.tellf("runner %v is %s, for %d, took %d (%s)", r.Name, r.State, r.For, r.Took, r.Reason)
+		return nil
+	})
+	return next, err
+}
+
+// Runs lists all records of jobs.
+func (t *task) Runs(ctx context.Context) (records []sweep.Record[run.Run], err error) {
+	c := t.nats("list runs")
+	c.fails, c.to = ListFails, time.Second
+	err = t.do(ctx, c, func() error { records = append(records, t.s.runs.records...); return nil })
+	return records, err
+}
+
+// Runners lists all records of runners.
+func (t *task) Runners(ctx context.Context) (records []sweep.Record[run.Runner], err error) {
+	c := t.nats("list runners")
+	c.fails, c.to = ListFails, time.Second
+	err = t.do(ctx, c, func() error { records = append(records, t.s.runners.records...); return nil })
+	return records, err
+}

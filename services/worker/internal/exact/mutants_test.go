@@ -1,0 +1,152 @@
+package exact_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mutant is one of the services' lines, broken on purpose, and the invariant that is violated then.
+type mutant struct {
+	name      string
+	file      string // below services/worker/internal
+	old, new  string
+	invariant string
+	flags     []string
+}
+
+func mutants() []mutant {
+	return []mutant{
+		{
+			name: "a change is acted on and not saved", invariant: "I1", file: "launch/launch.go",
+			old: "if !reflect.DeepEqual(before, after) {\n\t\t\trevision, err = h.Ledger.SaveRun",
+			new: "if !reflect.DeepEqual(before, after) && after.State != run.Done {\n\t\t\trevision, err = h.Ledger.SaveRun",
+		},
+		{
+			name: "a sweep takes any queued job for ours", invariant: "I2", file: "sweep/unqueued.go",
+			old: `if j.Pool == "" ||`, new: `if j.Pool = "default"; false ||`,
+		},
+		{
+			name: "the next runner is launched before the last one has ended", invariant: "I3", file: "run/runner.go",
+			old: "effects = append(effects, r.lostBy(r.For, r.For))", new: "effects = []Effect{r.lostBy(r.For, r.For), effects[0]}",
+		},
+		{
+			name: "each time that it is looked at, a job gets a new runner", invariant: "I3", file: "run/decide.go",
+			old: "if r.Runner.IsZero() {\n\t\tif tried", new: "if r.LastQueuedAt.Unix()%7 == 0 || r.Runner.IsZero() {\n\t\tif tried",
+		},
+		{
+			name: "a job that was held is never launched", invariant: "I4", file: "run/decide.go",
+			old: "if r.State == New || r.State == OnHold {", new: "if r.State == New {",
+		},
+		{
+			name: "a job that is given up is not put among the dead letters", invariant: "I4", file: "run/decide.go",
+			old: "effects := []Effect{Bury{Job: r.Job, Reason: reason}}", new: "effects := []Effect{}",
+		},
+		{
+			name: "a runner is ended without being asked whether it works", invariant: "I5", file: "launch/launch.go",
+			old: "if evidence == run.HasJob {", new: "if evidence == run.HasJob && false {",
+		},
+		{
+			name: "a spare runner is never asked to go", invariant: "I5", file: "launch/launch.go", flags: []string{"--surplus-limit=30s", "--calm"},
+			old: "return h.dismiss(ctx, e.Runner)", new: "return nil",
+		},
+		{
+			name: "a spare sandbox that hangs is waited for", invariant: "I5", file: "launch/inspect.go",
+			old: "return h.Now().Sub(r.LaunchedAt) >= h.pools[r.Job.Pool].StartLimit()", new: "return false",
+		},
+		{
+			name: "registrations that are left are not removed", invariant: "I6", file: "sweep/registrations.go",
+			old: "if err := g.Registrar.DeregisterID(ctx, s.job, s.name, found.ID); err != nil {", new: "if err := error(nil); err != nil {",
+		},
+		{
+			name: "a JIT configuration is told in an error", invariant: "I7", file: "launch/create.go",
+			old: `return run.Created{}, false, fmt.Errorf("create sandbox: %w", err)`, new: `return run.Created{}, false, fmt.Errorf("create sandbox with %s: %w", jit.Reveal(), err)`,
+		},
+		{
+			name: "a job that was given up ends once more", invariant: "I8", file: "run/decide.go",
+			old: "if !r.State.Terminal() {\n\t\tr.State, r.Conclusion, r.FinishedAt = Done", new: "if r.State != Done {\n\t\tr.State, r.Conclusion, r.FinishedAt = Done",
+		},
+		{
+			name: "a replay makes a job wait that is done", invariant: "I8", file: "run/replay.go",
+			old: "if r.State == Dead && now", new: "if r.State != New && now",
+		},
+		{
+			name: "a launch that failed is tried again at once", invariant: "I9", file: "run/backoff.go",
+			old: "return firstBackoff + time.Duration(rnd*float64(ceiling))", new: "_ = ceiling\n\treturn 0",
+		},
+		{
+			name: "nothing is told of a job", invariant: "I12", file: "run/decide.go",
+			old: "next.History = chronicle(r, next, ev, now)", new: "",
+		},
+		{
+			name: "a replay twice makes two runners", invariant: "I3", file: "run/replay.go",
+			old: "if r.State != Waiting {\n\t\treturn r, nil", new: "r.Runner = Name{}\n\tif r.State != Waiting {\n\t\treturn r, nil",
+		},
+	}
+}
+
+// The simulator is worth what it catches. Each mutant breaks one line of the services; within a few seeds the invariant that
+// the line is for must be found violated.
+func TestMutantsAreCaught(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the simulator a dozen times: run without -short, as make chaos does")
+	}
+	for _, m := range mutants() {
+		t.Run(m.name, func(t *testing.T) {
+			program := m.build(t)
+			began := time.Now()
+			for seed := 1; seed <= 20; seed++ {
+				args := append([]string{"--no-shrink", "--jobs=1000", fmt.Sprintf("--seed=%d", seed)}, m.flags...)
+				out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
+				if err != nil && strings.Contains(string(out), "VIOLATED "+m.invariant+" ") {
+					t.Logf("caught as %s by seed %d after %v", m.invariant, seed, time.Since(began).Truncate(time.Millisecond))
+					return
+				}
+				if err != nil && seed == 1 {
+					t.Logf("seed 1 finds something else: %.2000s", out)
+				}
+			}
+			t.Errorf("not caught: %s", m.invariant)
+		})
+	}
+}
+
+// build makes the simulator with the mutant in it.
+func (m mutant) build(t *testing.T) string {
+	t.Helper()
+	file, err := filepath.Abs(filepath.Join("..", filepath.FromSlash(m.file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		t.Fatalf("%s has the line %d times", m.file, n)
+	}
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "broken.go")
+	if err := os.WriteFile(broken, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {file: broken}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "simulate")
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", list, "-o", program, "../../cmd/simulate")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}

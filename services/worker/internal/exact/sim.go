@@ -1,0 +1,232 @@
+package exact
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+	"modal-github-runner/services/worker/internal/sweep"
+)
+
+// Options says which story is to be told. The zero value of all but Jobs is the usual one.
+type Options struct {
+	Seed uint64
+	// Jobs is how many there are. With Only, those of them that are left out never come.
+	Jobs int
+	Only map[int64]bool
+	// Safety has faults go on to the end, so that nobody is promised to be served; else they stop with the last job, and
+	// everything must settle.
+	Safety bool
+	// Without are faults that do not happen.
+	Without map[Fault]bool
+	// Intensity is how often faults happen, 1 by default; calm is so little that none does.
+	Intensity float64
+	// Rate is how many jobs come in a second: 8 by default.
+	Rate float64
+	// Workers is how many there are: 4 by default.
+	Workers int
+	// SurplusLimit is how long a sandbox may live of which nobody has any use: 15 minutes by default, in which each sweep has
+	// a few turns, though GitHub or Modal be away for ten.
+	SurplusLimit time.Duration
+	// Settle is how long what is left may take once faults have stopped: two hours by default. A job whose end nobody told of
+	// is asked about after half an hour.
+	Settle time.Duration
+	// Story gets a line for each thing that happens. Nil for none.
+	Story io.Writer
+}
+
+// Sim is one story.
+type Sim struct {
+	Options
+	engine
+
+	pools  []run.Pool
+	log    *slog.Logger
+	jitter *rand.Rand
+	// weather is the chance of what hits all; hands, of whose turn it is. Apart from each other, so that the weather is the
+	// same whatever else happens.
+	weather, hands *dice
+	check          *checker
+	gh             github
+	modal          modal
+	queue          queue
+	runs           *shelf[int64, run.Run]
+	runners        *shelf[run.Name, run.Runner]
+	workers        []*worker
+	leader         *worker
+	cursor         time.Time
+	revision       uint64
+	serial64       uint64
+	messages       map[int64]uint64 // how many there were of each job
+	buried         []int64
+	rates          map[Fault]float64
+	faults         map[Fault]int
+	swept          map[sweep.Kind]int
+	open           int
+	healed         bool
+
+	brokerDown, githubDown, modalDown time.Duration
+}
+
+// Calm is the intensity at which nothing goes wrong.
+const Calm = 1e-12
+
+// Result is what came of a story.
+type Result struct {
+	Seed       uint64
+	Jobs       int
+	Steps      int
+	Took       time.Duration // virtual
+	Violations []Violation
+	Faults     map[Fault]int
+	Swept      map[sweep.Kind]int
+	Checks     map[string]int
+	// Conclusions counts GitHub's; Waits are from queued to started of the jobs that ran, sorted.
+	Conclusions map[string]int
+	Waits       []time.Duration
+	Sandboxes   int
+	Dead        int
+}
+
+// New begins a story.
+func New(o Options) *Sim {
+	o.Intensity, o.Rate, o.Workers = cmp.Or(o.Intensity, 1), cmp.Or(o.Rate, 8), cmp.Or(o.Workers, 4)
+	o.SurplusLimit, o.Settle = cmp.Or(o.SurplusLimit, 15*time.Minute), cmp.Or(o.Settle, 2*time.Hour)
+	s := &Sim{
+		Options: o, pools: []run.Pool{run.DefaultPool(poolName)}, log: slog.New(slog.DiscardHandler),
+		weather: newDice(o.Seed, 1), hands: newDice(o.Seed, 5), jitter: rand.New(newDice(o.Seed, 2)), //nolint:gosec // the story is to come out the same
+		runs: newShelf[int64, run.Run](), runners: newShelf[run.Name, run.Runner](),
+		messages: map[int64]uint64{}, rates: map[Fault]float64{}, faults: map[Fault]int{}, swept: map[sweep.Kind]int{},
+	}
+	for _, k := range kindsOfFaults() {
+		s.rates[k.fault] = k.rate
+	}
+	s.check = newChecker(s)
+	s.gh = github{
+		jobs: map[int64]*ghJob{}, runners: map[run.Name]*ghRunner{}, points: map[int64]int{}, minute: map[int64]time.Duration{},
+		refuses: map[int64]time.Duration{},
+	}
+	s.modal = modal{boxes: map[string]*box{}, running: map[run.Name]*box{}}
+	s.queue = queue{pending: map[*message]bool{}, seen: map[string]time.Duration{}, later: map[string]*message{}}
+	for n := range o.Workers {
+		s.workers = append(s.workers, &worker{id: n, alive: true})
+	}
+	return s
+}
+
+// Run tells the story to its end.
+func (s *Sim) Run() Result {
+	last := s.plan()
+	s.after(0, s.elect)
+	s.after(time.Second, s.blow)
+	s.after(time.Second, s.check.watch)
+	s.after(time.Minute, s.operate)
+	s.run(last + time.Minute)
+	if s.Safety {
+		s.run(s.now + s.Settle)
+		return s.result()
+	}
+	s.heal()
+	end := s.now + s.Settle
+	for s.now < end {
+		s.run(s.now + time.Minute)
+	}
+	s.check.served()
+	s.check.clean()
+	return s.result()
+}
+
+// heal stops all faults.
+func (s *Sim) heal() {
+	s.tellf(0, "faults stop")
+	s.healed = true
+	s.brokerDown, s.githubDown, s.modalDown = min(s.brokerDown, s.now), min(s.githubDown, s.now), min(s.modalDown, s.now)
+	clear(s.gh.refuses)
+	for _, w := range s.workers {
+		w.frozen, w.cutOff, w.mute, w.skew = min(w.frozen, s.now), min(w.cutOff, s.now), min(w.mute, s.now), 0
+	}
+	s.pull()
+}
+
+// operate is the operator, who replays what was given up once what was wrong is mended, twice, as people do; and now and then
+// something that was not given up at all.
+func (s *Sim) operate() {
+	for _, job := range s.buried {
+		if s.runs.load(job).Value.State == run.Dead && s.now >= s.gh.refuses[job] {
+			s.count(ReplayedTwice)
+			s.replay(job)
+			s.replay(job)
+		}
+	}
+	if n := len(s.runs.records); n > 0 && !s.healed {
+		s.replay(s.runs.records[s.hands.below(n)].Value.Job.ID)
+	}
+	s.after(time.Minute, s.operate)
+}
+
+func (s *Sim) replay(job int64) {
+	w := s.workers[s.hands.below(len(s.workers))]
+	if !w.alive {
+		return
+	}
+	s.spawn(w, job, newDice(s.Seed, 6, uint64(job), uint64(s.now)), func(t *task) { //nolint:gosec // neither is negative
+		_, err := t.launcher().Handle(context.Background(), job, run.Replayed{})
+		t.tellf("replay: %v", err)
+	}, func() {})
+}
+
+func (s *Sim) result() Result {
+	r := Result{
+		Seed: s.Seed, Jobs: len(s.gh.all), Steps: s.steps, Took: s.now, Violations: s.check.found, Faults: s.faults, Swept: s.swept, Checks: s.check.total,
+		Conclusions: map[string]int{}, Sandboxes: s.modal.serial,
+	}
+	for _, j := range s.gh.all {
+		if j.nature != ours {
+			continue
+		}
+		r.Conclusions[cmp.Or(j.conclusion, j.status)]++
+		if j.ran > 0 {
+			r.Waits = append(r.Waits, j.startedAt-j.queuedAt)
+		}
+	}
+	slices.Sort(r.Waits)
+	for _, record := range s.runs.records {
+		if record.Value.State == run.Dead {
+			r.Dead++
+		}
+	}
+	return r
+}
+
+// Quantile is how long so great a part of the jobs waited at most.
+func (r Result) Quantile(q float64) time.Duration {
+	if len(r.Waits) == 0 {
+		return 0
+	}
+	return r.Waits[min(len(r.Waits)-1, int(q*float64(len(r.Waits))))].Truncate(time.Millisecond)
+}
+
+// String is a summary for people.
+func (r Result) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %d jobs in %v, %d steps, %d sandboxes; waited p50 %v, p99 %v; conclusions %v; %d given up; %d violations",
+		r.Seed, r.Jobs, r.Took.Truncate(time.Second), r.Steps, r.Sandboxes, r.Quantile(.5), r.Quantile(.99), r.Conclusions, r.Dead, len(r.Violations))
+	return b.String()
+}
+
+// Tally lists counts by name.
+func Tally[K cmp.Ordered](counts map[K]int) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(&b, "  %7d  %v\n", counts[k], k)
+	}
+	return b.String()
+}

@@ -1,0 +1,67 @@
+package fleet_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+func TestWhatSandboxesStartFromIsMadeAgainWhenItIsGoneAtModal(t *testing.T) {
+	for name, test := range map[string]struct {
+		lost string
+		err  error
+	}{
+		"the App was deleted":   {"ap-1", status.Error(codes.NotFound, "App ap-1 not found")},
+		"the App was stopped":   {"ap-1", status.Error(codes.FailedPrecondition, "App state is APP_STATE_STOPPED")},
+		"the image was deleted": {"im-3", status.Error(codes.NotFound, "Image im-3 not found")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			defer r.keep(t, "2.330.0")()
+			r.awaitImages(t, 1)
+			if _, err := r.create(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			r.see(func() { r.gone[test.lost] = test.err })
+			_, err := r.create(t.Context(), 2)
+			if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !limited.Until.After(time.Now()) || !errors.Is(err, run.ErrNoImage) || !strings.Contains(err.Error(), test.lost) {
+				t.Errorf("create = %v, want a limit that says what is lost", err)
+			}
+			r.awaitImages(t, 2)
+			if _, err := r.create(t.Context(), 3); err != nil {
+				t.Errorf("after it was made again: %v", err)
+			}
+			r.see(func() {
+				last := r.creates[len(r.creates)-1]
+				if last.GetAppId() != "ap-2" || last.GetDefinition().GetImageId() != "im-6" {
+					t.Errorf("the sandbox starts from %s in %s", last.GetDefinition().GetImageId(), last.GetAppId())
+				}
+			})
+			if log := r.log.String(); strings.Count(log, "image not built") != 1 {
+				t.Errorf("the loss was not logged, once: %s", log)
+			}
+		})
+	}
+}
+
+func TestAnImageThatIsLostAgainAndAgainIsMadeWithGrowingPauses(t *testing.T) {
+	r := newRig(t, nil)
+	r.failing("SandboxCreateV2", -1, status.Error(codes.NotFound, "not found"))
+	defer r.keep(t, "2.330.0")()
+	began := time.Now()
+	for images := 1; images <= 3; images++ {
+		r.awaitImages(t, images)
+		if _, err := r.create(t.Context(), images); err == nil {
+			t.Fatal("created")
+		}
+	}
+	if took := time.Since(began); took < 3*time.Second { // One and two: the first pauses after a build that failed.
+		t.Errorf("made twice again within %v", took)
+	}
+}

@@ -1,0 +1,114 @@
+package forge
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/google/go-github/v66/github"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// Lane says how urgent a request is, for the Budget.
+type Lane string
+
+// The lanes. What is only looked at can be looked at later, also in a launch, which goes on without.
+const (
+	LaneLaunch Lane = "launch"
+	LaneDelete Lane = "delete"
+	LaneSweep  Lane = "sweep"
+)
+
+// Budget keeps within GitHub's rate limits, which are per caller: an installation, a token, or the App itself.
+type Budget interface {
+	// Take takes the points of one request, which is then sent at once; done is called when it was answered. It waits only
+	// while too many requests are under way. Without room for the request it returns a run.LimitedError.
+	Take(ctx context.Context, caller string, lane Lane, points int) (done func(), err error)
+	// Stop has nobody send requests of the caller until then.
+	Stop(ctx context.Context, caller string, until time.Time)
+	// Left tells how many of the hourly limit of requests remain until reset.
+	Left(caller string, limit, remaining int, reset time.Time)
+}
+
+// What requests cost (docs.github.com, "Rate limits for the REST API").
+const (
+	readPoints  = 1
+	writePoints = 5
+)
+
+// budgetTransport sends the requests for which there is room, and hears what GitHub says of its limits.
+type budgetTransport struct {
+	budget Budget
+	caller string
+	next   http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t budgetTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	// An installation asks for a token once an hour, as the App, whose budget has nothing to fear from that. Others wait for
+	// the token meanwhile, so that it must not wait for them.
+	if endpointOf(req) == endpointTokens {
+		return t.next.RoundTrip(req)
+	}
+	done, err := t.budget.Take(req.Context(), t.caller, laneOf(req.Context()), pointsOf(req.Method))
+	if err != nil {
+		if req.Body != nil {
+			err = errors.Join(err, req.Body.Close())
+		}
+		return nil, err
+	}
+	defer done()
+	resp, err := t.next.RoundTrip(req)
+	if err == nil {
+		t.heed(req.Context(), resp)
+	}
+	return resp, err
+}
+
+// heed stops everybody if GitHub says so, or will say so to the next request.
+func (t budgetTransport) heed(ctx context.Context, resp *http.Response) {
+	now := time.Now()
+	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusTooManyRequests {
+		if limited, ok := errors.AsType[*run.LimitedError](classify(github.CheckResponse(resp), now)); ok {
+			t.budget.Stop(ctx, t.caller, limited.Until)
+			return
+		}
+	}
+	number := func(name string) (int, error) { return strconv.Atoi(resp.Header.Get("X-Ratelimit-" + name)) }
+	limit, errLimit := number("Limit")
+	remaining, errRemaining := number("Remaining")
+	seconds, errReset := number("Reset")
+	if errors.Join(errLimit, errRemaining, errReset) != nil {
+		return // A GitHub Enterprise Server says none of this unless its administrator has set limits.
+	}
+	reset := time.Unix(int64(seconds), 0)
+	if remaining == 0 && reset.After(now) {
+		t.budget.Stop(ctx, t.caller, reset)
+	}
+	if resp.Header.Get("X-Ratelimit-Resource") == resourceCore {
+		t.budget.Left(t.caller, limit, remaining, reset)
+	}
+}
+
+func pointsOf(method string) int {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return readPoints
+	}
+	return writePoints
+}
+
+type laneKey struct{}
+
+// inLane has the requests made with the context be of that lane. They are of LaneSweep otherwise.
+func inLane(ctx context.Context, l Lane) context.Context { return context.WithValue(ctx, laneKey{}, l) }
+
+func laneOf(ctx context.Context) Lane {
+	if l, ok := ctx.Value(laneKey{}).(Lane); ok {
+		return l
+	}
+	return LaneSweep
+}

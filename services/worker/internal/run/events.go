@@ -1,0 +1,216 @@
+package run
+
+import "time"
+
+// Event is what happened to a Run.
+type Event interface {
+	// cause is what the notes of a Run's timeline name as theirs: see Note.Event.
+	cause() string
+}
+
+// What an Event comes of if not of a delivery of GitHub's.
+const (
+	// AskedGitHub is that we asked GitHub.
+	AskedGitHub = "asked GitHub"
+	// BySweep is that a sweep found out by our own records.
+	BySweep = "by a sweep"
+	// ByOperator is that a person wants it.
+	ByOperator = "by an operator"
+)
+
+// Where these have a field Event, it says what they come of: GitHub's id of the delivery, or one of the above. It decides
+// nothing.
+type (
+	// Queued says that GitHub queued the job. A copy of it comes whenever a Run is to be looked at again; Event is empty in
+	// one that we ask for.
+	Queued struct {
+		Job   Job
+		At    time.Time
+		Event string
+	}
+	// Held says that GitHub holds the job until an approval.
+	Held struct {
+		Job   Job
+		At    time.Time
+		Event string
+	}
+	// Started says that a runner took the job. Runner is zero if it is not ours.
+	Started struct {
+		Job    Job
+		Runner Name
+		At     time.Time
+		Event  string
+	}
+	// Finished says that GitHub completed the job. Runner is zero if it is not ours, or if no runner had taken it.
+	Finished struct {
+		Job        Job
+		Runner     Name
+		Conclusion string
+		Event      string
+	}
+	// Lost says that Runner will not serve the job, for Reason: it took another, or it has ended. Spare is what may serve
+	// it instead; From is the job that Spare was counted for. Event tells of the job that it took.
+	Lost struct {
+		Runner Name
+		Spare  Runner
+		From   int64
+		Reason string
+		Event  string
+	}
+	// Failed says that a launch failed, for Reason. Permanent means that another try can't help; Limited, that room or
+	// budget was lacking, which is no failure of the launch.
+	Failed struct {
+		Reason    string
+		Permanent bool
+		Limited   bool
+	}
+	// Claimed says that Runner counts for the job now. Launching says that its launch has not ended.
+	Claimed struct {
+		Runner    Name
+		Launching bool
+	}
+	// Placed says that a launch succeeded: the sandbox of the runner that the job counts on exists.
+	Placed struct{}
+)
+
+func (e Queued) cause() string   { return e.Event }
+func (e Held) cause() string     { return e.Event }
+func (e Started) cause() string  { return e.Event }
+func (e Finished) cause() string { return e.Event }
+func (e Lost) cause() string     { return e.Event }
+func (Failed) cause() string     { return "" }
+func (Claimed) cause() string    { return "" }
+func (Placed) cause() string     { return "" }
+
+// RunnerEvent is what happened to a Runner.
+type RunnerEvent interface{ runnerEvent() }
+
+type (
+	// Wanted says that Job wants the runner to live.
+	Wanted struct {
+		Name  Name
+		Job   Job
+		Scope string
+	}
+	// Registered says that GitHub knows the runner, under the id GitHubID.
+	Registered struct{ GitHubID int64 }
+	// Created says that the runner's sandbox exists. GitHubID is zero if it is not known.
+	Created struct {
+		GitHubID  int64
+		SandboxID string
+	}
+	// GivenUp says that the worker that was launching the runner stopped trying; another may try at once.
+	GivenUp struct{ Reason string }
+	// Taken says that the runner took the job By, of which Event told. Spare is what By had counted on.
+	Taken struct {
+		Name  Name
+		By    int64
+		Spare Name
+		Event string
+	}
+	// Counted says that the runner, counted for From so far, counts for For.
+	Counted struct{ For, From int64 }
+	// Released says that the job From counts on the runner no longer.
+	Released struct {
+		Name Name
+		From int64
+	}
+	// Occupied says that the runner has a job, by the evidence from inside its sandbox, while the job that counts on it
+	// waits at GitHub.
+	Occupied struct{}
+	// Gone says that the runner has ended, or is to end, for Reason. JobOver says that GitHub has completed its job.
+	Gone struct {
+		Reason  string
+		JobOver bool
+	}
+)
+
+func (Wanted) runnerEvent()     {}
+func (Registered) runnerEvent() {}
+func (Created) runnerEvent()    {}
+func (GivenUp) runnerEvent()    {}
+func (Taken) runnerEvent()      {}
+func (Counted) runnerEvent()    {}
+func (Released) runnerEvent()   {}
+func (Occupied) runnerEvent()   {}
+func (Gone) runnerEvent()       {}
+
+// Effect is what is to be done once the record that asks for it is saved. Each can be done twice.
+type Effect interface{ effect() }
+
+type (
+	// Launch asks that Runner lives, for Job.
+	Launch struct {
+		Runner Name
+		Job    Job
+	}
+	// Take asks that Runner is recorded as busy with the job By, of which Event told. Spare is what By had counted on.
+	Take struct {
+		Runner Name
+		By     int64
+		Spare  Name
+		Event  string
+	}
+	// Lose asks that Job is told that it lost Runner, for Reason. Spare, counted for From, is offered in its place. Event is
+	// as in Lost.
+	Lose struct {
+		Job           int64
+		Runner, Spare Name
+		From          int64
+		Reason        string
+		Event         string
+	}
+	// Count asks that Runner, counted for From so far, counts for For.
+	Count struct {
+		Runner    Name
+		For, From int64
+	}
+	// Confirm asks whether Job still counts on Runner, which counts for it now; Launching is as in Claimed.
+	Confirm struct {
+		Job       int64
+		Runner    Name
+		Launching bool
+	}
+	// Release asks that Runner counts for From no longer.
+	Release struct {
+		Runner Name
+		From   int64
+	}
+	// Retire asks that whatever is left of Runner ends: its job is over.
+	Retire struct{ Runner Name }
+	// Requeue asks that Job, queued at QueuedAt, is looked at again now.
+	Requeue struct {
+		Job      Job
+		QueuedAt time.Time
+	}
+	// Later asks that the event at hand comes again at At.
+	Later struct{ At time.Time }
+	// Bury asks that Job is put among the dead letters, for Reason.
+	Bury struct {
+		Job    Job
+		Reason string
+	}
+	// Create asks that the registration and the sandbox of Runner are made, to be given up at Runner.Until.
+	Create struct{ Runner Runner }
+	// Inspect asks whether the sandbox of Runner still lives.
+	Inspect struct{ Runner Runner }
+	// Dismiss asks that the sandbox of Runner ends, if the runner has no job.
+	Dismiss struct{ Runner Runner }
+	// End asks that the sandbox and the registration of Runner end.
+	End struct{ Runner Runner }
+)
+
+func (Launch) effect()  {}
+func (Take) effect()    {}
+func (Lose) effect()    {}
+func (Count) effect()   {}
+func (Confirm) effect() {}
+func (Release) effect() {}
+func (Retire) effect()  {}
+func (Requeue) effect() {}
+func (Later) effect()   {}
+func (Bury) effect()    {}
+func (Create) effect()  {}
+func (Inspect) effect() {}
+func (Dismiss) effect() {}
+func (End) effect()     {}
