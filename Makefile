@@ -88,6 +88,10 @@ e2e: ## Run the whole end-to-end suite, long tests too
 chaos: ## Kill, freeze and cut off real processes under load for CHAOS_TIME (10m), as CHAOS_SEED (1) decides
 	@$(GO) test -trimpath -count=1 -timeout 0 -v -run '^TestChaos$$' ./services/simulator/e2e -chaos-time=$(CHAOS_TIME) -chaos-seed=$(CHAOS_SEED)
 
+.PHONY: mutants
+mutants: ## Play the exact simulator at length, and show that it catches each line broken on purpose
+	@$(GO) test -trimpath -count=1 -timeout 60m $(TEST_FLAGS) ./services/worker/internal/exact
+
 .PHONY: faults
 faults: test e2e chaos ## Run all tests, and write the table of faults in services/simulator/README.md from what they did
 	@$(FAULT_TABLE) -update

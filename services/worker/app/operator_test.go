@@ -37,7 +37,7 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 	server := natstest.Start(t)
 	i := start(t, "NATS_URL="+server.URL(), "GITHUB_API_URL=http://"+nobody)
 	poll(t, func() bool { return i.ready(t) })
-	if out, err := i.command(t, "explain", "7"); out != "" || err == nil || err.Error() != `id: must be of a job that a webhook told of in the last week (got "7")` {
+	if out, err := i.command(t, "explain", "7"); out != "" || err == nil || err.Error() != `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the log of ingress (got "7")` {
 		t.Errorf("before the webhook: %q, %v", out, err)
 	}
 	for _, job := range []int64{7, 8} {

@@ -17,6 +17,7 @@ type options struct {
 	Seed         uint64        `default:"1" help:"The first seed. The same seed is the same story."`
 	Seeds        int           `default:"1" help:"How many seeds, one after the other."`
 	SurplusLimit time.Duration `default:"15m" help:"How long a sandbox may live of which nobody has any use."`
+	Intensity    float64       `default:"1" help:"How often things go wrong, against the usual."`
 	Safety       bool          `help:"Faults never stop: nobody is promised to be served, but nothing forbidden may happen."`
 	Calm         bool          `help:"Nothing goes wrong, but what people do: jobs are cancelled and held, and take each other's runners."`
 	Story        bool          `help:"Print all that happens."`
@@ -28,7 +29,7 @@ func main() {
 	kong.Parse(&o, kong.Name("simulate"), kong.Description("Simulates the worker's rules among models of GitHub, Modal and NATS."))
 	violated := 0
 	for n := range o.Seeds {
-		story := exact.Options{Seed: o.Seed + uint64(n), Jobs: o.Jobs, Safety: o.Safety, SurplusLimit: o.SurplusLimit}
+		story := exact.Options{Seed: o.Seed + uint64(n), Jobs: o.Jobs, Safety: o.Safety, SurplusLimit: o.SurplusLimit, Intensity: o.Intensity}
 		if o.Calm {
 			story.Intensity = exact.Calm
 		}

@@ -12,6 +12,9 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
+// notTaken says why there may be no record of a job.
+const notTaken = "must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the log of ingress"
+
 // Jobs is the answer to GET /jobs.
 type Jobs struct {
 	Jobs []Summary `json:"jobs"`
@@ -151,7 +154,7 @@ func (a *API) job(r *http.Request) (any, error) {
 func (a *API) load(r *http.Request, id int64) (run.Run, error) {
 	record, revision, err := a.Ledger.LoadRun(r.Context(), id)
 	if err == nil && revision == 0 {
-		err = &refusal{http.StatusNotFound, "id", "must be of a job that a webhook told of in the last week", strconv.FormatInt(id, 10)}
+		err = &refusal{http.StatusNotFound, "id", notTaken, strconv.FormatInt(id, 10)}
 	}
 	return record, err
 }

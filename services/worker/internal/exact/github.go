@@ -135,7 +135,11 @@ func (s *Sim) hold(j *ghJob) {
 	s.setStatus(j, waiting)
 	s.gh.held = append(s.gh.held, j)
 	s.send(j, run.Held{Job: j.Job})
-	s.after(j.dice.between(time.Second, 10*time.Minute), func() {
+	approved := j.dice.between(time.Second, 10*time.Minute)
+	if j.dice.chance(0.1) {
+		approved *= 6 // Some are at lunch.
+	}
+	s.after(approved, func() {
 		if j.status == waiting {
 			s.queueJob(j)
 		}

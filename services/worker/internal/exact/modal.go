@@ -24,6 +24,7 @@ type box struct {
 	dice      *dice
 	started   bool // the entrypoint has started the runner
 	deaf      bool // it answers no question
+	hung      bool // it never starts anything
 	released  bool
 	ended     string // how, if it has
 	runner    *ghRunner
@@ -93,6 +94,7 @@ func (s *Sim) startBox(name run.Name, jit string, idle time.Duration, d *dice) s
 	b.deaf = s.hits(Deaf, b.dice)
 	switch {
 	case hang:
+		b.hung = true
 		return b.id
 	case crash:
 		s.after(boot, func() { s.endBox(b, "its sandbox ended: init_failure") })
@@ -177,12 +179,14 @@ func (t *task) Ask(ctx context.Context, id string, release bool) (says run.Evide
 			says = run.Over
 		case b.deaf:
 			return errors.New("modal: exec timed out")
-		case !b.started:
+		case b.hung:
 			says = run.Starting
 		case b.hadJob():
 			says = run.HasJob
 		case release && t.s.release(b), b.released:
 			says = run.ReleasedNow
+		case !b.started:
+			says = run.Starting
 		default:
 			says = run.Idle
 		}

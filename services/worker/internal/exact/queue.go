@@ -148,8 +148,8 @@ func (s *Sim) expire(m *message, delivery int, t *task) {
 // again has the message delivered once more, unless its consumer has done so as often as it may.
 func (s *Sim) again(m *message, in time.Duration) {
 	delete(s.queue.pending, m)
-	m.deliveries++ // Whatever the one that has it says from now on.
-	if s.hits(DeliveriesSpent, m.dice) {
+	m.deliveries++                                                                        // Whatever the one that has it says from now on.
+	if s.hits(DeliveriesSpent, newDice(s.Seed, 8, uint64(m.job), uint64(m.deliveries))) { //nolint:gosec // neither is negative
 		m.acked = true
 		return
 	}

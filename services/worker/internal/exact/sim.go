@@ -128,7 +128,7 @@ func (s *Sim) Run() Result {
 	s.after(0, s.elect)
 	s.after(time.Second, s.blow)
 	s.after(time.Second, s.check.watch)
-	s.after(time.Minute, s.operate)
+	s.after(20*time.Second, s.operate)
 	s.run(last + time.Minute)
 	if s.Safety {
 		s.run(s.now + s.Settle)
@@ -166,10 +166,16 @@ func (s *Sim) operate() {
 			s.replay(job)
 		}
 	}
+	for n := range min(20, len(s.runs.records)) { // Of the newest, those that wait; and any.
+		newest := s.runs.records[len(s.runs.records)-1-n].Value
+		if newest.State == run.Waiting && !s.healed && s.hands.chance(0.2) {
+			s.replay(newest.Job.ID)
+		}
+	}
 	if n := len(s.runs.records); n > 0 && !s.healed {
 		s.replay(s.runs.records[s.hands.below(n)].Value.Job.ID)
 	}
-	s.after(time.Minute, s.operate)
+	s.after(20*time.Second, s.operate)
 }
 
 func (s *Sim) replay(job int64) {

@@ -3,11 +3,6 @@
 # ACTIONS_RUNNER_HOME is where the image keeps the runner; RUNNER_IDLE_SECONDS is how long it may wait for a job.
 set -eu
 
-dir=$(mktemp -d "${TMPDIR:-/tmp}/runner.XXXXXX")
-# Hard links make the copy instant; where /tmp is another file system they can't be made.
-cp -al "$ACTIONS_RUNNER_HOME/." "$dir" 2>/dev/null || cp -a "$ACTIONS_RUNNER_HOME/." "$dir"
-cd "$dir"
-
 # What the runner's time belongs to is settled once, by whoever makes the file "claim" first: its job, or the wish to end it.
 state=${TMPDIR:-/tmp}/runner-state
 mkdir -p "$state"
@@ -20,20 +15,21 @@ ln "$state/claim.$$" "$state/claim" 2>/dev/null # At once with its contents, or 
 rm -f "$state/claim.$$"
 cat "$state/claim"
 SCRIPT
-# ask.sh answers "starting", "idle" or "busy"; ask.sh release ends an idle runner and answers "released".
+# ask.sh answers "starting", "idle" or "busy"; ask.sh release ends a runner without a job, or one yet to be started, and answers
+# "released".
 cat >"$state/ask.sh" <<'SCRIPT'
 #!/bin/sh
 state=$(dirname "$0")
-if [ ! -e "$state/pid" ]; then
-	echo starting
-elif [ "${1:-}" = release ]; then
+if [ "${1:-}" = release ]; then
 	answer=$("$state/claim.sh" released)
-	[ "$answer" != released ] || kill -INT "$(cat "$state/pid")" 2>/dev/null
+	[ "$answer" != released ] || kill -INT "$(cat "$state/pid" 2>/dev/null)" 2>/dev/null
 	echo "$answer"
 elif [ -e "$state/claim" ]; then
 	cat "$state/claim"
-else
+elif [ -e "$state/pid" ]; then
 	echo idle
+else
+	echo starting
 fi
 SCRIPT
 # The runner itself calls this before a job's first step: the only sure sign that it has a job. A job that comes after the
@@ -41,6 +37,11 @@ SCRIPT
 hook=$state/job-started.sh
 printf '#!/bin/sh\n[ "$("%s" busy)" = busy ]\n' "$state/claim.sh" >"$hook"
 chmod 755 "$state/claim.sh" "$state/ask.sh" "$hook"
+
+dir=$(mktemp -d "${TMPDIR:-/tmp}/runner.XXXXXX")
+# Hard links make the copy instant; where /tmp is another file system they can't be made.
+cp -al "$ACTIONS_RUNNER_HOME/." "$dir" 2>/dev/null || cp -a "$ACTIONS_RUNNER_HOME/." "$dir"
+cd "$dir"
 
 # The runner says that it has a job some time before it calls the hook, so what it says counts too.
 watch() {
@@ -57,6 +58,7 @@ set -m # Without job control, a shell has background jobs ignore SIGINT, and the
 ./run.sh > >(watch) &
 runner=$!
 echo "$runner" >"$state/pid"
+[ ! -e "$state/claim" ] || ending=1 # Asked to end before it was there. It can't have a job yet.
 unset ACTIONS_RUNNER_INPUT_JITCONFIG
 
 (

@@ -210,6 +210,9 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	if err != nil {
 		return err
 	}
+	if waiting.State != run.Waiting { // It is held, or has a runner: what tells of it again is on its way.
+		return nil
+	}
 	next := h.Now().Add(h.backoff(waiting.Failures))
 	if isLimited { // Not all at once.
 		next = limited.Until.Add(h.backoff(1))

@@ -46,15 +46,16 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 const busyLag = time.Minute
 
 // ask asks the sandbox of a runner whether the runner has a job; see Fleet.Ask. One that does not start its runner in time
-// hangs. So does one that can't be asked for so long that its own watchdog would have ended an idle runner, and of which
-// GitHub knows no job, for as long again as GitHub takes to know: whatever such a sandbox does, it is no job.
+// hangs. So does one that can't be asked, and of which GitHub knows no job, when it is so old that its own watchdog has ended
+// it if it was ever idle: it started in time, or never, and GitHub has had its time to know of a job. Whatever such a sandbox
+// does, it is none.
 func (h *handling) ask(ctx context.Context, r run.Runner, release bool) (run.Evidence, error) {
 	evidence, err := h.Fleet.Ask(ctx, r.SandboxID, release)
-	limit := h.pools[r.Job.Pool].StartLimit()
+	pool := h.pools[r.Job.Pool]
 	switch age := h.age(r); {
-	case err == nil && evidence == run.Starting && age >= limit:
+	case err == nil && evidence == run.Starting && age >= pool.StartLimit():
 		return run.Hangs, nil
-	case err == nil || age < limit+busyLag:
+	case err == nil || age < pool.StartLimit()+pool.IdleLimit+busyLag:
 		return evidence, wrapped("ask sandbox", err)
 	}
 	busy, busyErr := h.Forge.Busy(ctx, r)

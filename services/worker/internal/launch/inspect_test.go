@@ -26,12 +26,12 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 		reason string
 	}{
 		{name: "one that is idle is waited for", change: func(*world) {}, after: 10 * time.Minute, state: run.Waiting, runner: first},
-		{name: "one that can't be asked is waited for", change: func(w *world) { w.askErr = errors.New("away") }, after: 6 * time.Minute, state: run.Waiting, runner: first},
+		{name: "one that can't be asked is waited for", change: func(w *world) { w.askErr = errors.New("away") }, after: 11 * time.Minute, state: run.Waiting, runner: first},
 		{
 			name: "and for longer, if GitHub knows of a job that it has", state: run.Waiting, runner: first, after: 20 * time.Minute,
 			change: func(w *world) { w.askErr, w.busy = errors.New("away"), true },
 		},
-		{name: "else it hangs, and is replaced", change: func(w *world) { w.askErr = errors.New("away") }, after: 8*time.Minute + 30*time.Second, state: run.Waiting, runner: second},
+		{name: "else it hangs, and is replaced", change: func(w *world) { w.askErr = errors.New("away") }, after: 13*time.Minute + 30*time.Second, state: run.Waiting, runner: second},
 		{
 			name: "one that is idle although its job was cancelled is needed no more", state: run.Done, runner: first, after: 62 * time.Second,
 			change: func(w *world) {
@@ -117,4 +117,34 @@ func TestARunnerThatWorksIsNotEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// GitHub takes a job back for an approval while its launch waits for room. It is left alone until the approval, and then served.
+func TestAHoldThatComesWhileALaunchWaitsEndsTheWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		full := time.Now().Add(3 * time.Minute)
+		w.createErr = func(run.Runner) (bool, error) {
+			if time.Now().Before(full) {
+				return false, &run.LimitedError{Until: full, Err: errors.New("no room")}
+			}
+			return true, nil
+		}
+		w.queue = []message{
+			{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()},
+			{job: 1, ev: run.Held{Job: job(1), At: time.Now().Add(5 * time.Second)}, at: time.Now().Add(5 * time.Second)},
+		}
+		w.settle(t, 5*time.Second)
+		w.sightings = map[int64]run.Sighting{1: {Status: "waiting"}}
+		w.settle(t, 30*time.Hour)
+		if r := w.runs[1].record; r.State != run.OnHold || len(r.History) > 6 {
+			t.Fatalf("after 30 hours it is %s, with %d notes", r.State, len(r.History))
+		}
+		w.sightings = nil
+		w.queue = append(w.queue, message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()})
+		w.settle(t, 10*time.Second)
+		if r := w.runs[1].record; r.State != run.Waiting || w.live(1) == nil {
+			t.Errorf("approved, it is %+v", r)
+		}
+	})
 }

@@ -205,7 +205,9 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 			return fmt.Errorf("load runner %v: %w", e.Spare, err)
 		}
 	}
-	_, err := h.decide(ctx, e.Job, run.Lost{Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason, Event: e.Event})
+	_, err := h.decide(ctx, e.Job, run.Lost{
+		Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason, Event: e.Event, Blameless: e.Blameless,
+	})
 	return err
 }
 

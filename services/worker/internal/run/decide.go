@@ -49,6 +49,9 @@ func decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 
 // queued makes the job wait, on the runner that it counts on or on a new one.
 func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
+	if r.State == OnHold && !ev.At.After(r.HeldAt) { // A copy of what was said before the hold.
+		return r, nil
+	}
 	if r.State == New || r.State == OnHold {
 		// A held job keeps its runner: it may still be idle, and Launch tells if it is not.
 		r.Job, r.State, r.QueuedAt = ev.Job, Waiting, ev.At
@@ -144,6 +147,9 @@ func taken(r Run, by Name, event string) []Effect {
 func lost(r Run, ev Lost) (Run, []Effect) {
 	hasSpare := !ev.Spare.Name.IsZero()
 	if r.State == Waiting && r.Runner == ev.Runner && !ev.Runner.IsZero() {
+		if ev.Blameless && r.Forgiven < r.Attempts { // It came, and GitHub gave it another job: no launch has failed.
+			r.Forgiven++
+		}
 		if hasSpare && ev.Spare.alive() && ev.Spare.For == ev.From && ev.Spare.covers(r.Job) {
 			r.Runner = ev.Spare.Name
 		} else {

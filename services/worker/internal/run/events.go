@@ -49,13 +49,15 @@ type (
 		Event      string
 	}
 	// Lost says that Runner will not serve the job, for Reason: it took another, or it has ended. Spare is what may serve
-	// it instead; From is the job that Spare was counted for. Event tells of the job that it took.
+	// it instead; From is the job that Spare was counted for. Event tells of the job that it took. Blameless says that its launch
+	// did not fail: the runner serves another job.
 	Lost struct {
-		Runner Name
-		Spare  Runner
-		From   int64
-		Reason string
-		Event  string
+		Runner    Name
+		Spare     Runner
+		From      int64
+		Reason    string
+		Event     string
+		Blameless bool
 	}
 	// Failed says that a launch failed, for Reason. Permanent means that another try can't help; Limited, that room or
 	// budget was lacking, which is no failure of the launch.
@@ -151,14 +153,15 @@ type (
 		Spare  Name
 		Event  string
 	}
-	// Lose asks that Job is told that it lost Runner, for Reason. Spare, counted for From, is offered in its place. Event is
-	// as in Lost.
+	// Lose asks that Job is told that it lost Runner, for Reason. Spare, counted for From, is offered in its place. Event and
+	// Blameless are as in Lost.
 	Lose struct {
 		Job           int64
 		Runner, Spare Name
 		From          int64
 		Reason        string
 		Event         string
+		Blameless     bool
 	}
 	// Count asks that Runner, counted for From so far, counts for For.
 	Count struct {

@@ -134,7 +134,7 @@ func TestTheJobThatLosesItsRunnerIsToldOfTheDelivery(t *testing.T) {
 		t.Error(diff)
 	}
 	_, effects = run.DecideRunner(launched(), run.Taken{Name: take.Runner, By: take.By, Event: take.Event}, now)
-	lose := run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2", Event: "e-2"}
+	lose := run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2", Event: "e-2", Blameless: true}
 	if diff := cmp.Diff([]run.Effect{lose}, effects); diff != "" {
 		t.Error(diff)
 	}

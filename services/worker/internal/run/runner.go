@@ -212,7 +212,10 @@ func gone(r Runner, ev Gone, now time.Time) (Runner, []Effect) {
 
 // lostBy is what tells a job that the runner will not serve it, and why.
 func (r Runner) lostBy(job, from int64) Lose {
-	lose := Lose{Job: job, Runner: r.Name, From: from}
+	lose := Lose{
+		Job: job, Runner: r.Name, From: from,
+		Blameless: r.Took != 0 || r.State == Busy || r.alive() || !r.OccupiedSince.IsZero(),
+	}
 	switch {
 	case r.Took != 0:
 		lose.Reason = fmt.Sprintf("it took job %d", r.Took)

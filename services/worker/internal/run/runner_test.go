@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func ended(r *run.Runner) { r.State, r.EndedAt, r.Reason = run.Ended, ago(time.S
 func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
 	wanted := run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo"}
 	lose := func(reason string) []run.Effect {
-		return []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason}}
+		return []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason, Blameless: !strings.HasPrefix(reason, "it ended")}}
 	}
 	old := func(r *run.Runner) { r.LaunchedAt = ago(run.LookAfter) }
 	confirm := run.Confirm{Job: 1, Runner: runner(1, 1)}
@@ -127,13 +128,13 @@ func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
 			"another job took it and offers what it had counted on", launched(),
 			run.Taken{Name: runner(1, 1), By: 2, Spare: runner(2, 1)},
 			launched(busyWith(2)),
-			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), Spare: runner(2, 1), From: 2, Reason: "it took job 2"}},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), Spare: runner(2, 1), From: 2, Reason: "it took job 2", Blameless: true}},
 		},
 		{
 			"another job took it and had counted on none", launched(),
 			run.Taken{Name: runner(1, 1), By: 2},
 			launched(busyWith(2)),
-			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2"}},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2", Blameless: true}},
 		},
 		{
 			"a spare one was taken", launched(func(r *run.Runner) { r.For = 0 }),
@@ -146,7 +147,7 @@ func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
 			run.Runner{},
 			run.Taken{Name: runner(1, 1), By: 2},
 			run.Runner{Name: runner(1, 1), State: run.Busy, For: 1, Took: 2},
-			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2"}},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2", Blameless: true}},
 		},
 		{
 			"one that has ended stays so", launched(ended),
@@ -160,7 +161,7 @@ func TestARunnerIsCountedForOneJob(t *testing.T) {
 	for2 := func(r *run.Runner) { r.For = 2 }
 	counted := run.Counted{For: 2, From: 1}
 	lose := func(reason string) []run.Effect {
-		return []run.Effect{run.Lose{Job: 2, Runner: runner(1, 1), From: 1, Reason: reason}}
+		return []run.Effect{run.Lose{Job: 2, Runner: runner(1, 1), From: 1, Reason: reason, Blameless: !strings.HasPrefix(reason, "it ended")}}
 	}
 	confirm := []run.Effect{run.Confirm{Job: 2, Runner: runner(1, 1)}}
 	free := func(r *run.Runner) { r.For, r.SpareSince = 0, now }
@@ -239,7 +240,7 @@ func TestARunnerIsCountedForOneJob(t *testing.T) {
 func TestARunnerThatIsGoneEnds(t *testing.T) {
 	over := func(r *run.Runner) { r.State, r.EndedAt, r.Reason, r.Until = run.Ended, now, "idle", time.Time{} }
 	lose := func(reason string) run.Lose {
-		return run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason}
+		return run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason, Blameless: !strings.HasPrefix(reason, "it ended")}
 	}
 	checkDecideRunner(t, []decidedRunner{
 		{"what is left of it is ended", launched(), run.Gone{Reason: "idle"}, launched(over), []run.Effect{run.End{Runner: launched(over)}, lose("it ended: idle")}},

@@ -45,7 +45,7 @@ func TestWhatGitHubSaysIsTheEventThatDidNotCome(t *testing.T) {
 
 func TestARunnerWithAJobThatNobodyToldOfIsLost(t *testing.T) {
 	since := func(age time.Duration) func(*run.Runner) { return func(r *run.Runner) { r.OccupiedSince = ago(age) } }
-	lose := []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: "it has a job of which no webhook told us"}}
+	lose := []run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: "it has a job of which no webhook told us", Blameless: true}}
 	unused := func(r *run.Runner) { r.For = 0 }
 	checkDecideRunner(t, []decidedRunner{
 		{"not at once: the webhook may be on its way", launched(), run.Occupied{}, launched(since(0)), []run.Effect{run.Later{At: in(run.OccupiedFor)}}},
@@ -57,4 +57,31 @@ func TestARunnerWithAJobThatNobodyToldOfIsLost(t *testing.T) {
 		{"one whose job was told of in the meantime is all right", launched(busyWith(2)), run.Occupied{}, launched(busyWith(2)), nil},
 		{"one that has ended too", launched(ended), run.Occupied{}, launched(ended), nil},
 	})
+}
+
+// What comes again of before a hold does not end it: else a job that waits for an approval would want a runner, all day.
+func TestOnlyWhatComesAfterAHoldEndsIt(t *testing.T) {
+	held := run.Run{Job: job(1), State: run.OnHold, HeldAt: now, LastQueuedAt: ago(time.Minute)}
+	for _, at := range []time.Time{ago(time.Minute), now} {
+		if after, effects := run.Decide(held, run.Queued{Job: job(1), At: at}, in(time.Hour)); after.State != run.OnHold || effects != nil {
+			t.Errorf("queued at %v: %+v, %v", at, after, effects)
+		}
+	}
+	if after, _ := run.Decide(held, run.Queued{Job: job(1), At: in(time.Second)}, in(time.Hour)); after.State != run.Waiting {
+		t.Errorf("queued after it: %+v", after)
+	}
+}
+
+// A job whose runners serve other jobs is not given up for that, however often it happens.
+func TestARunnerThatServesAnotherJobIsNoFailedAttempt(t *testing.T) {
+	for _, blameless := range []bool{true, false} {
+		r, _ := run.Decide(run.Run{}, run.Queued{Job: job(1), At: now}, now)
+		for range 2 * run.MaxAttempts {
+			r, _ = run.Decide(r, run.Lost{Runner: r.Runner, Reason: "gone", Blameless: blameless}, now)
+			r, _ = run.Decide(r, run.Queued{Job: job(1), At: now}, now)
+		}
+		if given := r.State == run.Dead; given == blameless {
+			t.Errorf("blameless %v: %s after %d attempts", blameless, r.State, r.Attempts)
+		}
+	}
 }

@@ -68,7 +68,8 @@ type Run struct {
 	RanOn Name `json:"ran_on,omitzero"`
 	// Attempts is how many runners were launched for the job. Each had a name of its own.
 	Attempts int `json:"attempts,omitempty"`
-	// Forgiven is how many of Attempts don't count against MaxAttempts, since the job was replayed after them.
+	// Forgiven is how many of Attempts don't count against MaxAttempts: their runners took other jobs, or the job was replayed
+	// after them.
 	Forgiven int `json:"forgiven,omitempty"`
 	// Failures is how many launches in a row have failed. A wait for capacity or for a limit is no failure.
 	Failures int `json:"failures,omitempty"`
