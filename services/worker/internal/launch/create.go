@@ -75,26 +75,24 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 // stillWanted asks GitHub about a job that was created a while ago: it may be over, and no webhook have told of that. It
 // returns errUnwanted if so; what can't be found out is as it was.
 func (h *handling) stillWanted(ctx context.Context, r run.Runner) error {
+	if r.For == r.Job.ID && h.fresh(r.Job) {
+		return nil
+	}
 	waiting, _, err := h.Ledger.LoadRun(ctx, r.For)
 	if err != nil {
 		return fmt.Errorf("load run %d: %w", r.For, err)
 	}
-	if h.Now().Sub(waiting.Job.CreatedAt) < freshFor {
+	if h.fresh(waiting.Job) {
 		return nil
 	}
-	seen, err := h.Forge.Sight(ctx, waiting.Job)
-	if err != nil { // Whatever is wrong, the launch itself will tell.
-		return nil //nolint:nilerr // see above
-	}
-	ev := waiting.Unheard(seen, h.Now())
-	if seen.Gone || ev == nil { // What GitHub does not show us may be there all the same: permissions differ.
+	heard, err := h.hear(ctx, waiting)
+	if !heard { // Whatever is wrong, the launch itself will tell.
 		return nil
 	}
-	if _, err = h.decide(ctx, r.For, ev); err != nil {
-		return err
-	}
-	return errUnwanted
+	return cmp.Or(err, errUnwanted)
 }
+
+func (h *handling) fresh(j run.Job) bool { return h.Now().Sub(j.CreatedAt) < freshFor }
 
 // make registers the runner and starts its sandbox, or finds that this was done before.
 func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, adopted bool, err error) {

@@ -21,15 +21,16 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 	if loadErr != nil {
 		return fmt.Errorf("load run %d: %w", r.For, loadErr)
 	}
-	seen, sightErr := h.Forge.Sight(ctx, waiting.Job)
-	if err = errors.Join(err, sightErr); err != nil {
+	if err == nil {
+		var heard bool
+		if heard, err = h.hear(ctx, waiting); heard {
+			return err
+		}
+	}
+	if err != nil {
 		h.Log.LogAttrs(ctx, slog.LevelWarn, "runner without a job not looked at", append(runnerAttrs(r), slog.Any("err", err))...)
 		h.at(h.Now().Add(run.LookAfter))
 		return nil
-	}
-	if ev := waiting.Unheard(seen, h.Now()); ev != nil && !seen.Gone { // No webhook told. What is not shown may be there all the same.
-		_, err = h.decide(ctx, r.For, ev)
-		return err
 	}
 	if evidence == run.HasJob {
 		_, err = h.decideRunner(ctx, r.Name, run.Occupied{})
@@ -40,6 +41,21 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 	}
 	h.at(h.Now().Add(run.LookAfter))
 	return nil
+}
+
+// hear asks GitHub about a job, and does what follows if it says what no webhook told. A job that it does not show us may be
+// there all the same: permissions differ.
+func (h *handling) hear(ctx context.Context, r run.Run) (heard bool, err error) {
+	seen, err := h.Forge.Sight(ctx, r.Job)
+	if err != nil || seen.Gone {
+		return false, err
+	}
+	ev := r.Unheard(seen, h.Now())
+	if ev == nil {
+		return false, nil
+	}
+	_, err = h.decide(ctx, r.Job.ID, ev)
+	return true, err
 }
 
 // busyLag is how long GitHub may take to know that a runner has a job.
