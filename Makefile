@@ -49,8 +49,11 @@ help: ## List the targets
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
 	  /^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The first build compiles every library: minutes in which nothing else is said.
 .PHONY: demo
-demo: build ## Serve DEMO_JOBS (25) jobs on this machine: no account, no container
+demo: ## Serve DEMO_JOBS (25) jobs on this machine: no account, no container
+	@echo "demo: building bin/ingress, bin/worker, bin/simulator and bin/nats-server; some minutes the first time, some seconds from then on"
+	@$(MAKE) build
 	@exec bin/simulator demo --jobs $(DEMO_JOBS)
 
 # What simulate plays: so many jobs from the seed on, for so many seeds. More flags: `go run ./services/worker/cmd/simulate --help`.

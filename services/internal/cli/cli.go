@@ -53,9 +53,9 @@ func (s Service[C]) Load(environ []string) (C, config.Effective, error) {
 
 // Main does what args ask for, and returns the exit code: 0 clean, 1 failure, 2 bad configuration or usage. commands is a
 // pointer to a struct for kong that embeds [Commands]; the Run methods of others may ask for an [io.Writer]. exit is called
-// for --help, and at once when a second signal comes while the service stops.
+// for --help and --version, and at once when a second signal comes while the service stops.
 func (s Service[C]) Main(commands any, args, environ []string, stdout, stderr io.Writer, exit func(code int)) int {
-	parser, err := kong.New(commands, kong.Name(s.Name), kong.Description(s.Description),
+	parser, err := kong.New(commands, kong.Name(s.Name), kong.Description(s.Description), kong.Vars{"version": s.version()},
 		kong.Writers(stdout, stderr), kong.Exit(exit),
 		kong.BindTo(stdout, (*io.Writer)(nil)), kong.BindTo(&process[C]{s, environ, stdout, exit}, (*program)(nil)))
 	if err != nil {
@@ -115,6 +115,8 @@ func (p *process[C]) healthcheck() error {
 }
 
 func (p *process[C]) version() error {
-	_, err := fmt.Fprintln(p.stdout, p.service.Name, obs.ReadBuild())
+	_, err := fmt.Fprintln(p.stdout, p.service.version())
 	return err
 }
+
+func (s Service[C]) version() string { return s.Name + " " + obs.ReadBuild().String() }

@@ -1,7 +1,10 @@
 package cli
 
+import "github.com/alecthomas/kong"
+
 // Commands are what every service has, for kong.
 type Commands struct {
+	VersionFlag kong.VersionFlag   `help:"Print which build this is, as the command version does." name:"version"`
 	Run         runCommand         `cmd:"" default:"1" help:"Serve until SIGINT or SIGTERM (the default)."`
 	Check       checkCommand       `cmd:"" help:"Validate the configuration and print it."`
 	Healthcheck healthcheckCommand `cmd:"" help:"Ask the running service whether it is ready."`

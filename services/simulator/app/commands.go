@@ -156,10 +156,15 @@ type VersionCmd struct{}
 
 // Run implements the command.
 func (VersionCmd) Run(out io.Writer) error {
+	_, err := fmt.Fprintln(out, Version())
+	return err
+}
+
+// Version says which build of the program runs, as the command prints it.
+func Version() string {
 	version := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		version = info.Main.Version
 	}
-	_, err := fmt.Fprintln(out, "simulator", version)
-	return err
+	return "simulator " + version
 }

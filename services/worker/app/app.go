@@ -128,7 +128,7 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	publisher, records := intake.NewPublisher(js), ledger.New(js)
 	launcher := launch.New(launch.Options{
 		Ledger: records, Forge: a.forge, Fleet: a.fleet, Queue: publisher, Observer: m, Pools: pools, Log: log,
-		Admit: a.admit, Now: o.Now,
+		Admit: a.admit, Ready: a.fleet.Ready, Now: o.Now,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})
 	options := intake.Options{

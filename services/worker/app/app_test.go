@@ -158,12 +158,12 @@ func TestAWorkerIsReadyOnceNATSIsAndWhileItIs(t *testing.T) {
 	within(t, 20*time.Second, i.stop)
 }
 
-// hangingGitHub never answers a registration. It tells of each when it comes.
+// hangingGitHub never answers what a launch asks first: whether the job still waits. It tells of each such question when it comes.
 func hangingGitHub(t *testing.T) (url string, asked <-chan struct{}) {
 	t.Helper()
 	came := make(chan struct{}, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasSuffix(r.URL.Path, "/generate-jitconfig") {
+		if !strings.HasSuffix(r.URL.Path, "/actions/jobs/7") {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}

@@ -92,7 +92,7 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// checkGitHubLogin: an App or a token, and all that belongs to it.
+// checkGitHubLogin: an App or a token, and all that belongs to it. Beside a token nothing of an App is missing: it is too much.
 func (c *Config) checkGitHubLogin() error {
 	const appID, appKey, token = "GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY", "GITHUB_TOKEN" //nolint:gosec // names of variables
 	hasApp, hasKey, hasToken := c.AppID != 0, !c.AppKey.Get().IsZero(), !c.GitHubToken.Get().IsZero()
@@ -103,8 +103,8 @@ func (c *Config) checkGitHubLogin() error {
 		}
 	}
 	broken(hasKey && !isRSAKey(c.AppKey.Get()), "must be the PEM file that GitHub made for the App", appKey)
-	broken(hasApp && !hasKey, "is required with GITHUB_APP_ID (or GITHUB_APP_PRIVATE_KEY_FILE)", appKey, appID)
-	broken(hasKey && !hasApp, "is required with GITHUB_APP_PRIVATE_KEY", appID, appKey)
+	broken(hasApp && !hasKey && !hasToken, "is required with GITHUB_APP_ID (or GITHUB_APP_PRIVATE_KEY_FILE)", appKey, appID)
+	broken(hasKey && !hasApp && !hasToken, "is required with GITHUB_APP_PRIVATE_KEY", appID, appKey)
 	broken(hasApp && hasToken, "must not be set together with GITHUB_APP_ID", token, appID)
 	broken(hasKey && !hasApp && hasToken, "must not be set together with GITHUB_APP_PRIVATE_KEY", token, appKey)
 	broken(!hasApp && !hasKey && !hasToken,

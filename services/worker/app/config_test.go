@@ -42,12 +42,12 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 		{"a key without its App", slices.Concat(modal, []string{"GITHUB_APP_PRIVATE_KEY=" + appKey(t)}), `GITHUB_APP_ID: is required with GITHUB_APP_PRIVATE_KEY`},
 		{
 			"a key that is none, without its App and beside a token", good("GITHUB_APP_PRIVATE_KEY=canary"),
-			"GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App\nGITHUB_APP_ID: is required with GITHUB_APP_PRIVATE_KEY\n" +
+			"GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App\n" +
 				"GITHUB_TOKEN: must not be set together with GITHUB_APP_PRIVATE_KEY",
 		},
 		{
 			"an App without its key beside a token", good("GITHUB_APP_ID=5"),
-			"GITHUB_APP_PRIVATE_KEY: is required with GITHUB_APP_ID (or GITHUB_APP_PRIVATE_KEY_FILE)\nGITHUB_TOKEN: must not be set together with GITHUB_APP_ID",
+			"GITHUB_TOKEN: must not be set together with GITHUB_APP_ID",
 		},
 		{
 			"an App whose key is in no file beside a token", good("GITHUB_APP_ID=5", "GITHUB_APP_PRIVATE_KEY_FILE=/nowhere"),

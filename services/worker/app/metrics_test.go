@@ -22,7 +22,7 @@ import (
 )
 
 // described finds the name and the labels in a description, which has no other way to show them.
-var described = regexp.MustCompile(`fqName: "([^"]+)".*variableLabels: \{([^}]*)\}`)
+var described = regexp.MustCompile(`fqName: "([^"]+)".*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
 
 // Operators build on these names: a change here breaks their dashboards and alerts.
 func TestMetricNamesAreAsPromised(t *testing.T) {
@@ -64,7 +64,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		if parts == nil {
 			t.Fatalf("what is this? %s", d)
 		}
-		got = append(got, strings.TrimSpace(parts[1]+" "+strings.ReplaceAll(parts[2], ",", " ")))
+		got = append(got, strings.TrimSpace(parts[1]+" "+strings.ReplaceAll(parts[2]+parts[3], ",", " ")))
 	}
 	slices.Sort(got)
 	want := []string{
@@ -79,6 +79,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		"worker_launches_total pool outcome",
 		"worker_messages_total verdict",
 		"worker_modal_requests_total method code",
+		`worker_paused reason="no_image"`,
 		"worker_queue_to_launch_seconds pool",
 		"worker_queue_to_start_seconds pool",
 		"worker_runner_release_timestamp_seconds version",

@@ -60,8 +60,11 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 			t.Errorf("a secret: %s", out)
 		}
 	}
-	says(`(?m)^waits for +its launch as mgr-7-1: failed .*, last: .*refused.*; (next try at|a worker)`, "explain", "https://github.com/octo/repo/actions/runs/1/job/7")
-	says(`(?m)mgr-7-1 +launch failed: `, "explain", "7")
+	says(`(?m)^waits for +its launch as mgr-7-1: put off: no image to start from yet: its build is tried again within a minute: .*refused.*; (next try at|a worker)`, "explain", "https://github.com/octo/repo/actions/runs/1/job/7")
+	says(`(?m)mgr-7-1 +launch put off: no image`, "explain", "7")
+	if _, metrics := i.get(t, "/metrics"); !i.ready(t) || !strings.Contains(metrics, `worker_paused{reason="no_image"} 1`) || !strings.Contains(i.log.String(), `"msg":"image not built"`) {
+		t.Errorf("without an image it is to be ready, as no outage elsewhere takes workers out of service, but to tell of it:\n%s", metrics)
+	}
 	says(`(?m) queued \(72d3162e\)$`, "explain", "7")
 	says(`"event":"72d3162e-cc78-11e3-81ab-4c9367dc0958"`, "explain", "7", "--json")
 	says(`"waits_for":"its launch as mgr-7-1`, "explain", "7", "--json")

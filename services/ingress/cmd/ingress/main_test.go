@@ -24,6 +24,7 @@ func TestExitCodesAndOutput(t *testing.T) {
 	good := []string{"WEBHOOK_SECRET=canary"}
 	for name, test := range map[string]clitest.Case{
 		"version":                       {Args: []string{"version"}, Stdout: `^ingress \S+ \(\S+, go1\.\S+\)\n$`, Stderr: `^$`},
+		"--version":                     {Args: []string{"--version"}, Stdout: `^ingress \S+ \(\S+, go1\.\S+\)\n$`, Stderr: `^$`},
 		"check of a good configuration": {Args: []string{"check"}, Environ: good, Stdout: `(?m)^WEBHOOK_SECRET +\[redacted\] +env$`, Stderr: `^$`},
 		"check of a bad configuration":  {Args: []string{"check"}, Environ: []string{"INGRESS_MAX_BODY=0"}, Code: 2, Stdout: `(?m)^INGRESS_MAX_BODY +0 +env \(invalid\)$`, Stderr: `WEBHOOK_SECRET: is required`},
 		"a bad configuration":           {Environ: []string{"INGRESS_ADDR=:99999"}, Code: 2, Stdout: `^$`, Stderr: `^bad configuration:\nWEBHOOK_SECRET: .*\nINGRESS_ADDR: .*\n$`},

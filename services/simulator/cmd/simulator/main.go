@@ -21,13 +21,15 @@ type cli struct {
 	Demo    demo.Cmd       `cmd:""                    help:"Serve a whole workload on this machine, then say how it went."`
 	Runner  app.RunnerCmd  `cmd:"" hidden:""          help:"The Actions runner that sandboxes start."`
 	Version app.VersionCmd `cmd:""                    help:"Print the version."`
+
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version, as the command does."`
 }
 
 func main() { os.Exit(run()) }
 
 func run() int {
 	parser, err := kong.New(&cli{}, kong.Name("simulator"), kong.Description("GitHub and Modal on this machine."),
-		kong.BindTo(os.Stdout, (*io.Writer)(nil)), kong.BindToProvider(signalled))
+		kong.Vars{"version": app.Version()}, kong.BindTo(os.Stdout, (*io.Writer)(nil)), kong.BindToProvider(signalled))
 	if err != nil {
 		panic(err) // only a wrong tag above can cause it
 	}

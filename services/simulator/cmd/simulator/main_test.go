@@ -76,6 +76,7 @@ func TestExitCodesAndOutput(t *testing.T) {
 		stderr  string
 	}{
 		"version":                       {[]string{"version"}, nil, 0, `^simulator \S+\n$`, `^$`},
+		"--version":                     {[]string{"--version"}, nil, 0, `^simulator \S+\n$`, `^$`},
 		"help":                          {[]string{"--help"}, nil, 0, `Serve a whole workload`, `^$`},
 		"an unknown command":            {[]string{"walk"}, nil, 2, `^$`, `^simulator: unexpected argument walk\n$`},
 		"an unknown flag":               {[]string{"demo", "--fast"}, nil, 2, `^$`, `^simulator: unknown flag --fast`},

@@ -24,6 +24,7 @@ func TestExitCodesAndOutput(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]clitest.Case{
 		"version":                       {Args: []string{"version"}, Stdout: `^worker \S+ \(\S+, go1\.\S+\)\n$`, Stderr: `^$`},
+		"--version":                     {Args: []string{"--version"}, Stdout: `^worker \S+ \(\S+, go1\.\S+\)\n$`, Stderr: `^$`},
 		"check of a good configuration": {Args: []string{"check"}, Environ: good(), Stdout: `(?m)^GITHUB_TOKEN +\[redacted\] +env$`, Stderr: `^$`},
 		"check of a bad configuration":  {Args: []string{"check"}, Environ: good("WORKER_LAUNCHES=0"), Code: 2, Stdout: `(?m)^WORKER_LAUNCHES +0 +env \(invalid\)$`, Stderr: `WORKER_LAUNCHES: must be`},
 		"the table of variables":        {Args: []string{"check", "--markdown"}, Stdout: "(?m)^\\| `WORKER_LAUNCHES` \\| `32` \\|", Stderr: `^$`},

@@ -110,9 +110,13 @@ type Moment struct {
 	Event string `json:"event,omitempty"`
 }
 
+// Ending is the state of a runner that is busy on record, though its job is over: it may tidy up for run.Grace.
+const Ending run.RunnerState = "ending"
+
 // Runner is one that has to do with a job.
 type Runner struct {
-	Name  string          `json:"name"`
+	Name string `json:"name"`
+	// State is that of its record, or Ending.
 	State run.RunnerState `json:"state"`
 	// CountsFor is the job that counts on it, Took the one that it took. Zero for none.
 	CountsFor  int64     `json:"counts_for,omitempty"`
@@ -133,7 +137,7 @@ func (a *API) job(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	runners := []run.Runner{}
+	runners, over := []run.Runner{}, map[int64]bool{id: record.State == run.Done}
 	for _, name := range runnersOf(record) {
 		runner, _, err := a.Ledger.LoadRunner(r.Context(), name)
 		if err != nil {
@@ -142,12 +146,19 @@ func (a *API) job(r *http.Request) (any, error) {
 		if runner.State != run.Unknown {
 			runners = append(runners, runner)
 		}
+		if _, known := over[runner.Took]; !known && runner.Took != 0 {
+			took, _, err := a.Ledger.LoadRun(r.Context(), runner.Took)
+			if err != nil {
+				return nil, err
+			}
+			over[runner.Took] = took.State == run.Done
+		}
 	}
 	next, err := a.Queue.NextLook(r.Context(), id)
 	if err != nil {
 		return nil, err
 	}
-	return explain(record, runners, next, time.Now()), nil
+	return explain(record, runners, over, next, time.Now()), nil
 }
 
 // load returns a record that exists.
@@ -173,7 +184,8 @@ func runnersOf(r run.Run) []run.Name {
 	return slices.DeleteFunc(names, run.Name.IsZero)
 }
 
-func explain(r run.Run, runners []run.Runner, next, now time.Time) Explanation {
+// explain tells of a job; over holds those that its runners took and that are over.
+func explain(r run.Run, runners []run.Runner, over map[int64]bool, next, now time.Time) Explanation {
 	e := Explanation{
 		Summary: summaryOf(r), Conclusion: r.Conclusion, Labels: r.Job.Labels, RunID: r.Job.RunID, RunAttempt: r.Job.RunAttempt,
 		Branch: r.Job.HeadBranch, Timeline: timeline(r, runners), Runners: []Runner{},
@@ -183,10 +195,14 @@ func explain(r run.Run, runners []run.Runner, next, now time.Time) Explanation {
 		if runner.Name == r.Runner {
 			counted = runner
 		}
-		e.Runners = append(e.Runners, Runner{
+		shown := Runner{
 			Name: nameOf(runner.Name), State: runner.State, CountsFor: runner.For, Took: runner.Took, GitHubID: runner.GitHubID,
 			SandboxID: runner.SandboxID, LaunchedAt: runner.LaunchedAt, EndedAt: runner.EndedAt, Reason: runner.Reason,
-		})
+		}
+		if runner.State == run.Busy && over[runner.Took] {
+			shown.State, shown.Reason = Ending, "its job is over; what is left of it is ended "+Span(run.Grace)+" after that"
+		}
+		e.Runners = append(e.Runners, shown)
 	}
 	e.WaitsFor = waitsFor(r, counted, next, now)
 	return e

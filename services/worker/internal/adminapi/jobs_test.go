@@ -177,6 +177,41 @@ func TestAJobIsExplainedFromItsRecordAndThoseOfItsRunners(t *testing.T) {
 	}
 }
 
+func TestARunnerWhoseJobIsOverIsNotCalledBusy(t *testing.T) {
+	other := run.Name{Job: 7, Attempt: 1}
+	const reason = "its job is over; what is left of it is ended 30s after that"
+	for name, tt := range map[string]struct {
+		job, others run.State
+		want        map[string]string // each runner's state and reason
+	}{
+		"both jobs run":               {run.Running, run.Running, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "busy "}},
+		"the job is over":             {run.Done, run.Running, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "ending " + reason}},
+		"that of its runner is over":  {run.Running, run.Done, map[string]string{"mgr-1-1": "ending " + reason, "mgr-7-1": "busy "}},
+		"a job of which nobody knows": {run.Running, run.New, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "busy "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := store{
+				runs: []run.Run{
+					waiting(func(r *run.Run) { r.State, r.RanOn = tt.job, other }),
+					waiting(func(r *run.Run) { r.Job.ID, r.State = 9, tt.others }),
+				},
+				runners: []run.Runner{
+					runner(run.Busy, func(r *run.Runner) { r.Took = 9 }),
+					runner(run.Busy, func(r *run.Runner) { r.Name, r.Took = other, 1 }),
+				},
+			}
+			_, told := ask[adminapi.Explanation](t, s.handler(), http.MethodGet, "/jobs/1")
+			got := map[string]string{}
+			for _, r := range told.Runners {
+				got[r.Name] = string(r.State) + " " + r.Reason
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestJobsAreListedByStateNewestFirst(t *testing.T) {
 	in := func(id int64, state run.State, changes ...func(*run.Run)) run.Run {
 		return waiting(append(changes, func(r *run.Run) { r.Job.ID, r.State = id, state })...)
@@ -245,7 +280,14 @@ func TestWhatCannotBeAnsweredIsSaidInOneLine(t *testing.T) {
 		},
 		{"a replay of nothing", http.MethodPost, "/dead-letters/message-8/replay", records, 400, `id: must be a job's, a positive number (got "message-8")`},
 		{"a replay of a job that nobody knows", http.MethodPost, "/dead-letters/5/replay", records, 404, `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the log of ingress (got "5")`},
-		{"a replay of a job that was never given up", http.MethodPost, "/dead-letters/1/replay", with(func(s *store) { s.letters = nil }), 404, `id: must be that of a dead letter (got "1")`},
+		{"a replay of a job that was never given up", http.MethodPost, "/dead-letters/1/replay", with(func(s *store) { s.letters = nil }), 409, `id: must be of a job that was given up; this one is waiting (got "1")`},
+		{
+			"a replay of a job whose runner another took", http.MethodPost, "/dead-letters/1/replay",
+			with(func(s *store) {
+				s.letters, s.runs = nil, []run.Run{waiting(func(r *run.Run) { r.State, r.Forgiven = run.Running, 1 })}
+			}), 409,
+			`id: must be of a job that was given up; this one is running (got "1")`,
+		},
 		{"a replay that GitHub would not hear of", http.MethodPost, "/dead-letters/1/replay", old, 409, `queued_at: must be less than 24h0m ago, since GitHub cancels a job then (got "2000-01-01T00:00:00Z")`},
 		{"a replay without a queue", http.MethodPost, "/dead-letters/1/replay", later, 503, "the server is away"},
 		{"a replay without a letter to read", http.MethodPost, "/dead-letters/1/replay", all, 503, "the server is away"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"modal-github-runner/services/worker/internal/intake"
@@ -44,6 +45,11 @@ func noLetter(r *http.Request) error {
 	return &refusal{http.StatusNotFound, "id", "must be that of a dead letter", r.PathValue("id")}
 }
 
+// wasReplayed reports whether an operator had the job tried once more, as they may ask again and again.
+func wasReplayed(r run.Run) bool {
+	return slices.ContainsFunc(r.History, func(n run.Note) bool { return n.Event == run.ByOperator })
+}
+
 // replay takes the letter away last, once the job is on the queue: whatever fails before, it can be asked for again.
 func (a *API) replay(r *http.Request) (any, error) {
 	ctx := r.Context()
@@ -63,8 +69,8 @@ func (a *API) replay(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !hasLetter && before.State != run.Dead && before.Forgiven == 0 {
-		return nil, noLetter(r)
+	if !hasLetter && before.State != run.Dead && !wasReplayed(before) {
+		return nil, &refusal{http.StatusConflict, "id", "must be of a job that was given up; this one is " + string(before.State), r.PathValue("id")}
 	}
 	if _, err := a.Handler.Handle(ctx, id, run.Replayed{}); err != nil {
 		return nil, err

@@ -103,7 +103,7 @@ func newWorker(t *testing.T) *worker {
 	w.launcher = func(o outside) *launch.Launcher {
 		return launch.New(launch.Options{
 			Ledger: records, Forge: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Pools: []run.Pool{run.DefaultPool("default")},
-			Admit: func(run.Job) error { return nil }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
+			Admit: func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
 		})
 	}
 	w.Handler = serve(adminapi.Options{Ledger: records, Queue: intake.NewReader(w.js), Handler: w.launcher(outside{}), Log: log})

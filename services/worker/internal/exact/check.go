@@ -11,21 +11,7 @@ import (
 
 // Violation is an invariant that did not hold.
 type Violation struct {
-	// Invariant is one of these:
-	//
-	//	I1   what is acknowledged is on record
-	//	I2   nothing is done at GitHub or Modal for a job that is not ours
-	//	I3   of the runners launched for one job at most one can take a job, and no job runs twice
-	//	I4   once faults have stopped, every job is served, over, or among the dead letters
-	//	I5   no sandbox outlives its use, and none is ended while it works
-	//	I6   no registration outlives its runner
-	//	I7   no JIT configuration is on record
-	//	I8   what is over stays over, and is on record as over
-	//	I9   a worker has no more in hand than it may, and no job asks GitHub in a loop
-	//	I12  the record says what became of the job, and why it waits
-	//
-	// The others are about processes (I10, I11); that a replay makes nothing happen twice (I13) is I3 and I8 with an operator
-	// who replays.
+	// Invariant is the id of one of Invariants.
 	Invariant string
 	// Job is the one that it is about; 0 if it is about none.
 	Job  int64

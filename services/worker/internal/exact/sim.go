@@ -222,10 +222,13 @@ func (r Result) Quantile(q float64) time.Duration {
 
 // String is a summary for people.
 func (r Result) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d jobs in %v, %d steps, %d sandboxes; waited p50 %v, p99 %v; conclusions %v; %d given up; %d violations",
-		r.Seed, r.Jobs, r.Took.Truncate(time.Second), r.Steps, r.Sandboxes, r.Quantile(.5), r.Quantile(.99), r.Conclusions, r.Dead, len(r.Violations))
-	return b.String()
+	return fmt.Sprintf(`seed %d: %d violations
+  jobs       %d in %v of virtual time, in %d steps
+  ended      %s, of ours; %d given up
+  waited     p50 %v, p99 %v, from queued to started
+  sandboxes  %d`,
+		r.Seed, len(r.Violations), r.Jobs, r.Took.Truncate(time.Second), r.Steps, inWords(r.Conclusions), r.Dead,
+		r.Quantile(.5), r.Quantile(.99), r.Sandboxes)
 }
 
 // Tally lists counts by name.

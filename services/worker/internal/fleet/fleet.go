@@ -61,8 +61,8 @@ type Fleet struct {
 	Options
 
 	image atomic.Pointer[built]
-	lost  chan error             // why image was forgotten; holds one
-	cause atomic.Pointer[string] // why there was no image when KeepImage failed last, for people; nil if it never did
+	lost  chan error           // why image was forgotten; holds one
+	lack  atomic.Pointer[lack] // the present one, or the last that there was
 
 	mu         sync.Mutex
 	id, secret config.Secret
@@ -77,8 +77,19 @@ type built struct {
 	version string
 }
 
+// lack is a time without an image, and why there is none.
+type lack struct {
+	since time.Time
+	cause string // for people
+}
+
 // New makes a Fleet. It calls nobody. The address of Modal comes from MODAL_SERVER_URL, which the SDK reads itself.
-func New(o Options) *Fleet { return &Fleet{Options: o, lost: make(chan error, 1)} }
+func New(o Options) *Fleet {
+	f := &Fleet{Options: o, lost: make(chan error, 1)}
+	f.lack.Store(&lack{since: time.Now(), cause: "it is being built"})
+	f.Metrics.paused.Set(1)
+	return f
+}
 
 // client returns the client for the token in force.
 func (f *Fleet) client() (*modal.Client, error) {

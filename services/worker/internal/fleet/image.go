@@ -18,8 +18,10 @@ const (
 	runnerHome = "/opt/actions-runner"
 	// buildTimeout bounds a build; one from nothing takes minutes.
 	buildTimeout = 20 * time.Minute
-	// imageRetry is how soon jobs look again for an image that is being built.
-	imageRetry = 5 * time.Second
+	// lackShare and maxLackWait say how soon launches look again for an image: after a part of the time that it has been lacking,
+	// so that none waits much longer for it than it took, and a long lack costs few tries.
+	lackShare   = 10
+	maxLackWait = 15 * time.Second
 	// firstRetry and lastRetry bound the pause after a build that failed.
 	firstRetry = time.Second
 	lastRetry  = time.Minute
@@ -51,7 +53,7 @@ func (f *Fleet) KeepImage(ctx context.Context, releases Releases) {
 			continue
 		}
 		cause := tidy(err.Error(), maxTailLines)
-		f.cause.Store(&cause)
+		f.lack.Store(&lack{since: f.lack.Load().since, cause: "its build is tried again within a minute: " + cause})
 		if cause != reason {
 			f.Log.LogAttrs(ctx, slog.LevelError, "image not built", slog.String("err", cause))
 			reason = cause
@@ -65,14 +67,20 @@ func (f *Fleet) KeepImage(ctx context.Context, releases Releases) {
 	}
 }
 
+// Ready returns nil if there is an image that sandboxes can start from, else what Create would. It asks nobody.
+func (f *Fleet) Ready() error {
+	if f.image.Load() == nil {
+		return f.noImage()
+	}
+	return nil
+}
+
 // noImage is what a launch gets while there is no image. The cause is text only: a launch must wait for the next try of
 // KeepImage, whatever it was that failed there.
 func (f *Fleet) noImage() error {
-	err := run.ErrNoImage
-	if cause := f.cause.Load(); cause != nil {
-		err = fmt.Errorf("%w: %s", err, *cause)
-	}
-	return &run.LimitedError{Until: time.Now().Add(imageRetry), Err: err}
+	now, lack := time.Now(), f.lack.Load()
+	wait := min(now.Sub(lack.since)/lackShare, maxLackWait)
+	return &run.LimitedError{Until: now.Add(wait), Err: fmt.Errorf("%w: %s", run.ErrNoImage, lack.cause)}
 }
 
 // untilStale returns nil when a newer runner is to be looked for, and an error once the image is lost or ctx ends.
@@ -101,12 +109,14 @@ func (f *Fleet) createError(from *built, err error) error {
 	}
 	err = fmt.Errorf("image %s of app %s is lost: %w", from.image.ImageID, from.app.AppID, err)
 	if f.image.CompareAndSwap(from, nil) {
+		f.lack.Store(&lack{since: time.Now(), cause: "another one is to be built"})
+		f.Metrics.paused.Set(1)
 		select {
 		case f.lost <- err:
 		default: // KeepImage has a loss to look at already.
 		}
 	}
-	return &run.LimitedError{Until: time.Now().Add(imageRetry), Err: fmt.Errorf("%w: %w", run.ErrNoImage, err)}
+	return &run.LimitedError{Until: time.Now(), Err: fmt.Errorf("%w: %w", run.ErrNoImage, err)}
 }
 
 func (f *Fleet) buildImage(ctx context.Context, releases Releases) error {
@@ -129,6 +139,7 @@ func (f *Fleet) buildImage(ctx context.Context, releases Releases) error {
 		return fmt.Errorf("modal app %s: %w", f.App, err)
 	}
 	began := time.Now()
+	f.Log.LogAttrs(ctx, slog.LevelInfo, "image is being built", slog.String("runner_version", release.Version))
 	image := client.Images.FromRegistry(baseImage, nil)
 	for _, layer := range recipe(release) {
 		image = image.DockerfileCommands(layer, nil)
@@ -138,6 +149,7 @@ func (f *Fleet) buildImage(ctx context.Context, releases Releases) error {
 		return fmt.Errorf("build image with runner %s: %w", release.Version, err)
 	}
 	f.image.Store(&built{app: app, image: image, version: release.Version})
+	f.Metrics.paused.Set(0)
 	f.Log.LogAttrs(ctx, slog.LevelInfo, "image built", slog.String("image_id", image.ImageID),
 		slog.String("runner_version", release.Version), slog.Duration("dur", time.Since(began)))
 	return nil

@@ -7,13 +7,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -23,10 +26,18 @@ const layersOfAnImage = 3
 func TestTheImageIsBuiltOnceHoweverManySandboxesStartFromIt(t *testing.T) {
 	r := newRig(t, nil)
 	_, err := r.create(t.Context(), 1)
-	if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !limited.Until.After(time.Now()) || !errors.Is(err, run.ErrNoImage) {
-		t.Errorf("before the image is built: %v, want a limit for lack of an image", err)
+	if err == nil || err.Error() != "no image to start from yet: it is being built" || !isLackOfImage(err, time.Second) {
+		t.Errorf("before the image is built: %v, want a short limit for lack of an image", err)
 	}
+	if ready := r.fleet.Ready(); ready == nil || ready.Error() != err.Error() || !isLackOfImage(ready, time.Second) {
+		t.Errorf("ready: %v, want what a launch gets", ready)
+	}
+	r.wantPaused(t, 1)
 	r.build(t, "2.330.0", 1)
+	if err := r.fleet.Ready(); err != nil {
+		t.Errorf("with an image: %v", err)
+	}
+	r.wantPaused(t, 0)
 	var creating sync.WaitGroup
 	for n := range 50 {
 		creating.Go(func() {
@@ -42,6 +53,44 @@ func TestTheImageIsBuiltOnceHoweverManySandboxesStartFromIt(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"staging/runners"}, r.apps); diff != "" {
 			t.Errorf("Apps: %s", diff)
+		}
+	})
+}
+
+// isLackOfImage reports whether err is a limit for lack of an image, for no longer than said.
+func isLackOfImage(err error, longest time.Duration) bool {
+	limited, ok := errors.AsType[*run.LimitedError](err)
+	return ok && errors.Is(err, run.ErrNoImage) && time.Until(limited.Until) <= longest
+}
+
+func (r *rig) wantPaused(t *testing.T, want int) {
+	t.Helper()
+	if err := testutil.GatherAndCompare(r.registry, strings.NewReader(fmt.Sprintf(`
+# HELP worker_paused Whether no launch of this worker can go on (1) for this reason: no_image.
+# TYPE worker_paused gauge
+worker_paused{reason="no_image"} %d
+`, want)), "worker_paused"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A launch looks again after a tenth of the time for which there has been no image, and after 15 s at most.
+func TestTheLongerThereIsNoImageTheSeldomerLaunchesLookForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics, err := fleet.NewMetrics(prometheus.NewRegistry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := fleet.New(fleet.Options{Metrics: metrics})
+		began := time.Now()
+		for _, tt := range []struct{ age, wait time.Duration }{
+			{0, 0}, {20 * time.Second, 2 * time.Second}, {time.Minute, 6 * time.Second}, {5 * time.Minute, 15 * time.Second}, {time.Hour, 15 * time.Second},
+		} {
+			time.Sleep(time.Until(began.Add(tt.age)))
+			limited, ok := errors.AsType[*run.LimitedError](f.Ready())
+			if !ok || time.Until(limited.Until) != tt.wait {
+				t.Errorf("after %v: %+v, want to look again in %v", tt.age, limited, tt.wait)
+			}
 		}
 	})
 }
@@ -133,17 +182,17 @@ func TestALaunchWithoutAnImageTellsWhyThereIsNone(t *testing.T) {
 	}{
 		"a token that Modal refuses": {
 			method: "AppGetOrCreate", err: status.Error(codes.Unauthenticated, "token "+token+" is not valid"),
-			want: "no image to start from yet: modal app runners: rpc error: code = Unauthenticated desc = token [masked] is not valid",
+			want: "no image to start from yet: its build is tried again within a minute: modal app runners: rpc error: code = Unauthenticated desc = token [masked] is not valid",
 		},
 		"a build that fails": {
 			method: "ImageGetOrCreate", err: status.Error(codes.PermissionDenied, "not today"),
-			want: "no image to start from yet: build image with runner 2.330.0: rpc error: code = PermissionDenied desc = not today",
+			want: "no image to start from yet: its build is tried again within a minute: build image with runner 2.330.0: rpc error: code = PermissionDenied desc = not today",
 		},
 		"a runner that is not found": { // For good, but what a job must wait for.
 			releases: func() (run.RunnerRelease, error) {
 				return run.RunnerRelease{}, &run.PermanentError{Err: errors.New("no such release"), Advice: "mend it"}
 			},
-			want: "no image to start from yet: no such release; mend it",
+			want: "no image to start from yet: its build is tried again within a minute: no such release; mend it",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -162,10 +211,10 @@ func TestALaunchWithoutAnImageTellsWhyThereIsNone(t *testing.T) {
 				})
 			})
 			eventually(t, "a launch that tells "+test.want, func() bool {
-				_, err := r.create(t.Context(), 1)
+				err := r.fleet.Ready()
 				limited, ok := errors.AsType[*run.LimitedError](err)
 				if _, permanent := errors.AsType[*run.PermanentError](err); !ok || permanent || !errors.Is(err, run.ErrNoImage) {
-					t.Fatalf("create = %v, want a limit for lack of an image", err)
+					t.Fatalf("ready: %v, want a limit for lack of an image", err)
 				}
 				return limited.Err.Error() == test.want
 			})

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -32,7 +33,7 @@ type Sandbox struct {
 }
 
 // List lists the running sandboxes of our App that carry our tag, with a GPU or without. The list is complete, or there
-// is an error; an App that Modal does not know is an error too, since it may be the wrong environment that was asked.
+// is an error. An App that Modal does not know, as before the first launch, has none.
 func (f *Fleet) List(ctx context.Context) ([]Sandbox, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -49,6 +50,9 @@ func (f *Fleet) List(ctx context.Context) ([]Sandbox, error) {
 	}
 	defer client.Close()
 	app, err := client.Apps.FromName(ctx, f.App, nil)
+	if _, ok := errors.AsType[modal.NotFoundError](err); ok {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("modal app %s: %w", f.App, classify(err, time.Now()))
 	}

@@ -1,15 +1,12 @@
 package fleet_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"modal-github-runner/services/worker/internal/run"
 )
 
 func TestWhatSandboxesStartFromIsMadeAgainWhenItIsGoneAtModal(t *testing.T) {
@@ -30,9 +27,13 @@ func TestWhatSandboxesStartFromIsMadeAgainWhenItIsGoneAtModal(t *testing.T) {
 			}
 			r.see(func() { r.gone[test.lost] = test.err })
 			_, err := r.create(t.Context(), 2)
-			if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !limited.Until.After(time.Now()) || !errors.Is(err, run.ErrNoImage) || !strings.Contains(err.Error(), test.lost) {
+			if !isLackOfImage(err, 0) || !strings.Contains(err.Error(), test.lost) {
 				t.Errorf("create = %v, want a limit that says what is lost", err)
 			}
+			if err := r.fleet.Ready(); !isLackOfImage(err, time.Second) {
+				t.Errorf("ready: %v, want a short limit", err)
+			}
+			r.wantPaused(t, 1)
 			r.awaitImages(t, 2)
 			if _, err := r.create(t.Context(), 3); err != nil {
 				t.Errorf("after it was made again: %v", err)

@@ -12,10 +12,11 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
-// Metrics counts the calls to Modal and knows the runner in use.
+// Metrics counts the calls to Modal, and knows the runner in use and whether there is an image.
 type Metrics struct {
 	requests *prometheus.CounterVec
 	release  *prometheus.GaugeVec
+	paused   prometheus.Gauge
 }
 
 // NewMetrics registers the metrics of this package.
@@ -27,8 +28,13 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		release: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "worker_runner_release_timestamp_seconds", Help: "When the runner version in use was published.",
 		}, []string{"version"}),
+		// The reason is constant, so that whoever knows another one can have the same metric.
+		paused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "worker_paused", Help: "Whether no launch of this worker can go on (1) for this reason: no_image.",
+			ConstLabels: prometheus.Labels{"reason": "no_image"},
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.release} {
+	for _, c := range []prometheus.Collector{m.requests, m.release, m.paused} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -54,7 +54,10 @@ func (m *surveyModal) AuthTokenGet(context.Context, *pb.AuthTokenGetRequest) (*p
 }
 
 func (m *surveyModal) AppGetOrCreate(_ context.Context, req *pb.AppGetOrCreateRequest) (*pb.AppGetOrCreateResponse, error) {
-	if req.GetAppName() != "runners" {
+	switch req.GetAppName() {
+	case "forbidden":
+		return nil, status.Error(codes.PermissionDenied, "not allowed")
+	case "elsewhere":
 		return nil, status.Error(codes.NotFound, "no such app")
 	}
 	return pb.AppGetOrCreateResponse_builder{AppId: "ap-1"}.Build(), nil
@@ -193,7 +196,7 @@ func TestList(t *testing.T) {
 		{name: "all pages are read, and what carries our tag is listed", app: "runners"},
 		{name: "a call that the SDK repeats is counted once", app: "runners", flaky: 2},
 		{name: "a page that fails is an error, not an end", app: "runners", failAt: 3, err: "not allowed"},
-		{name: "an App that Modal does not know is an error, not an empty list", app: "elsewhere", err: "modal app elsewhere"},
+		{name: "an App that Modal can't tell of is an error, not an empty list", app: "forbidden", err: "modal app forbidden"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -219,6 +222,13 @@ func TestList(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAnAppThatModalDoesNotKnowHasNoSandboxes(t *testing.T) {
+	m := &surveyModal{pageSize: 1, sandboxes: []*pb.SandboxInfo{info(v2ID, "ap-1", "mgr-11-2", 1700000003, map[string]string{"managed-by": "modal-github-runner"})}}
+	if got, err := survey(t, m, "elsewhere").List(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("got %+v, %v, want none", got, err)
 	}
 }
 

@@ -144,6 +144,26 @@ func TestWorkersThatStartBeforeTheQueueExistsWaitForItAndLogThatOnce(t *testing.
 	})
 }
 
+func TestAnOutageOfNATSIsLoggedOnceInOurWords(t *testing.T) {
+	withQueue(t, func(t *testing.T, r *rig) {
+		w := r.start(t, queuedConsumer, 1, &script{})
+		for outages := 1; outages <= 2; outages++ {
+			time.Sleep(time.Minute)
+			r.down()
+			time.Sleep(time.Minute)
+			if log := w.log.String(); strings.Count(log, "\n") != outages ||
+				strings.Count(log, `msg="can't pull messages" consumer=queued-default err="not connected to NATS"`) != outages {
+				t.Errorf("outage %d: %s", outages, log)
+			}
+			r.up(t)
+		}
+		time.Sleep(time.Minute)
+		r.publish(t, queued(1))
+		time.Sleep(10 * time.Second)
+		wantVerdicts(t, w, "done")
+	})
+}
+
 func TestWhatIsInHandWhenTheServerGoesIsHandledAgainOnceItIsBack(t *testing.T) {
 	faultstest.Cover(t, "F29", "F33")
 	withQueue(t, func(t *testing.T, r *rig) {

@@ -96,6 +96,9 @@ func (h *handling) fresh(j run.Job) bool { return h.Now().Sub(j.CreatedAt) < fre
 
 // make registers the runner and starts its sandbox, or finds that this was done before.
 func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, adopted bool, err error) {
+	if err := h.Ready(); err != nil { // A registration without a sandbox is of no use, and costs GitHub's budget.
+		return run.Created{}, false, err
+	}
 	githubID, jit, err := h.register(ctx, r)
 	if errors.Is(err, run.ErrExists) {
 		var id string
@@ -179,8 +182,11 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	_, isPermanent := errors.AsType[*run.PermanentError](cause)
 	h.Observer.Launched(r.Job.Pool, outcomeOf(cause))
 	level := slog.LevelWarn
-	if errors.Is(cause, errUnwanted) { // Nothing went wrong: the job was cancelled, or another runner took it.
+	switch {
+	case errors.Is(cause, errUnwanted): // Nothing went wrong: the job was cancelled, or another runner took it.
 		level = slog.LevelInfo
+	case errors.Is(cause, run.ErrNoImage): // Whoever keeps the image tells of that, once for all the jobs that wait for it.
+		level = slog.LevelDebug
 	}
 	h.Log.LogAttrs(ctx, level, "runner not launched", append(runnerAttrs(r),
 		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)

@@ -30,6 +30,8 @@ type Options struct {
 	Pools    []run.Pool
 	// Admit returns nil if the job's repository may use our runners, else why not.
 	Admit func(run.Job) error
+	// Ready returns nil if sandboxes can be created now, else a run.LimitedError that says why not. It asks nobody.
+	Ready func() error
 	Log   *slog.Logger
 	// Now is the clock. Whatever is decided at one time is decided by one reading of it.
 	Now func() time.Time

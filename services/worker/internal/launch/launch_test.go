@@ -29,7 +29,7 @@ func launcher(w *world, f *fuse) *launch.Launcher {
 			}
 			return nil
 		},
-		Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)),
+		Ready: func() error { return w.readyErr }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)),
 	})
 }
 

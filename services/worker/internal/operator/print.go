@@ -17,6 +17,8 @@ import (
 const (
 	timeForm = "2006-01-02 15:04:05"
 	padding  = 2
+	// maxReason is how much of a reason a list shows, in characters. An error of GitHub or Modal can be a page long.
+	maxReason = 120
 )
 
 // table aligns cells in columns. What the cells say came from webhooks and error texts, so nothing in them may command the
@@ -69,10 +71,12 @@ func PrintJobs(w io.Writer, list adminapi.Jobs, now time.Time) error {
 	}
 	t := newTable(w)
 	t.row("JOB", "STATE", "FOR", "ATTEMPTS", "REPOSITORY", "NAME", "REASON")
+	cut := false
 	for _, j := range list.Jobs {
-		t.row(strconv.FormatInt(j.ID, 10), string(j.State), ago(j.Since, now), strconv.Itoa(j.Attempts), j.Repo, title(j), j.Reason)
+		reason := brief(j.Reason, &cut)
+		t.row(strconv.FormatInt(j.ID, 10), string(j.State), ago(j.Since, now), strconv.Itoa(j.Attempts), j.Repo, title(j), reason)
 	}
-	return leftOff(w, t, list.LeftOff)
+	return footnotes(w, t, list.LeftOff, cut, "worker explain JOB")
 }
 
 // PrintExplanation writes what became of a job and why, as seen at now.
@@ -104,7 +108,7 @@ func PrintExplanation(w io.Writer, e adminapi.Explanation, now time.Time) error 
 	t = newTable(w)
 	t.row("RUNNER", "STATE", "COUNTS FOR", "TOOK", "SANDBOX", "REASON")
 	for _, r := range e.Runners {
-		t.row(r.Name, string(r.State), id(r.CountsFor), id(r.Took), orDash(r.SandboxID), r.Reason)
+		t.row(r.Name, string(r.State), id(r.CountsFor), id(r.Took), orDash(r.SandboxID), brief(r.Reason, new(bool))) // The timeline has all of it.
 	}
 	return t.flush()
 }
@@ -139,10 +143,11 @@ func PrintLetters(w io.Writer, list adminapi.Letters, now time.Time) error {
 	}
 	t := newTable(w)
 	t.row("DEAD LETTER", "AGO", "WHAT", "REASON")
+	cut := false
 	for _, l := range list.Letters {
-		t.row(l.ID, ago(l.At, now), subject(l), l.Reason)
+		t.row(l.ID, ago(l.At, now), subject(l), brief(l.Reason, &cut))
 	}
-	return leftOff(w, t, list.LeftOff)
+	return footnotes(w, t, list.LeftOff, cut, "worker dead-letters show ID")
 }
 
 // PrintLetter writes one dead letter, as seen at now.
@@ -180,11 +185,25 @@ func title(j adminapi.Summary) string { return titleOf(j.Workflow, j.Name) }
 
 func titleOf(workflow, name string) string { return orDash(strings.Trim(workflow+" / "+name, " /")) }
 
-func leftOff(w io.Writer, t table, n int) error {
-	if err := t.flush(); err != nil || n == 0 {
-		return err
+// brief is the beginning of a reason. It sets cut if that is not all of it.
+func brief(reason string, cut *bool) string {
+	runes := []rune(reason)
+	if len(runes) <= maxReason {
+		return reason
 	}
-	_, err := fmt.Fprintf(w, "and %d older ones\n", n)
+	*cut = true
+	return string(runes[:maxReason-1]) + "…"
+}
+
+// footnotes ends a list: how many older entries there are, and the command that tells whole reasons, if one was cut.
+func footnotes(w io.Writer, t table, older int, cut bool, whole string) error {
+	err := t.flush()
+	if err == nil && older > 0 {
+		_, err = fmt.Fprintf(w, "and %d older ones\n", older)
+	}
+	if err == nil && cut {
+		_, err = fmt.Fprintf(w, "`%s` tells a reason that was cut short\n", whole)
+	}
 	return err
 }
 

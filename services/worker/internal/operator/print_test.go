@@ -91,6 +91,18 @@ func TestAnswersForPeople(t *testing.T) {
 			}
 			return operator.PrintJobs(w, adminapi.Jobs{Jobs: []adminapi.Summary{summary(), summary(held), summary(bare)}, LeftOff: 12}, now)
 		},
+		"jobs-long-reason": func(w io.Writer) error {
+			failing := func(s *adminapi.Summary) { s.Reason = longReason }
+			return operator.PrintJobs(w, adminapi.Jobs{Jobs: []adminapi.Summary{summary(failing)}}, now)
+		},
+		"explain-long-reason": func(w io.Writer) error {
+			e := waiting()
+			e.Reason, e.WaitsFor, e.Runners[1].Reason = longReason, "its launch as mgr-289782451-2: failed once, last: "+longReason, longReason
+			return operator.PrintExplanation(w, e, now)
+		},
+		"dead-letters-long-reason": func(w io.Writer) error {
+			return operator.PrintLetters(w, adminapi.Letters{Letters: []intake.Letter{{ID: "289782451", At: ago(time.Hour), Reason: longReason, Job: job()}}}, now)
+		},
 		"jobs-none": func(w io.Writer) error { return operator.PrintJobs(w, adminapi.Jobs{}, now) },
 		"dead-letters": func(w io.Writer) error {
 			return operator.PrintLetters(w, adminapi.Letters{Letters: []intake.Letter{letter, message()}}, now)
@@ -132,6 +144,23 @@ func TestTheREADMEShowsAnAnswerAsItIs(t *testing.T) {
 	answer, err := os.ReadFile(filepath.Join("testdata", "explain-waiting.txt"))
 	if err != nil || !strings.Contains(string(readme), "\n"+string(answer)+"```\n") {
 		t.Errorf("%v; README.md does not contain:\n%s", err, answer)
+	}
+}
+
+// longReason is of more characters than a list shows, and of more bytes than characters.
+const longReason = "register runner: POST https://api.github.com/repos/octo/app/actions/runners/generate-jitconfig: 403 Resource not " +
+	"accessible by integration – the App or token lacks a permission"
+
+func TestALongReasonIsCutBetweenCharacters(t *testing.T) {
+	for reason, want := range map[string]string{
+		strings.Repeat("é", 120): strings.Repeat("é", 120) + "\n",
+		strings.Repeat("é", 121): strings.Repeat("é", 119) + "…\n`worker explain JOB` tells a reason that was cut short\n",
+	} {
+		var got bytes.Buffer
+		bare := func(s *adminapi.Summary) { s.Reason = reason }
+		if err := operator.PrintJobs(&got, adminapi.Jobs{Jobs: []adminapi.Summary{summary(bare)}}, now); err != nil || !strings.HasSuffix(got.String(), "  "+want) {
+			t.Errorf("got %q, %v", got.String(), err)
+		}
 	}
 }
 

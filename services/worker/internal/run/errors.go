@@ -24,9 +24,8 @@ type LimitedError struct {
 	Err   error
 }
 
-func (e *LimitedError) Error() string {
-	return fmt.Sprintf("limited until %s: %v", e.Until.Format(time.RFC3339), e.Err)
-}
+// Error leaves the time out: texts that change with each try could not be compared, and fill a job's timeline.
+func (e *LimitedError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the adapter's error.
 func (e *LimitedError) Unwrap() error { return e.Err }

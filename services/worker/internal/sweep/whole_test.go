@@ -135,7 +135,7 @@ func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
 		s := &site{cloud: c, ledger: records, observer: &observer{}}
 		s.launcher = launch.New(launch.Options{
 			Ledger: records, Forge: c, Fleet: c, Queue: c, Observer: c, Pools: []run.Pool{run.DefaultPool(wire.DefaultPool)},
-			Admit: func(run.Job) error { return nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
+			Admit: func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
 		})
 		for j := range int64(jobs) {
 			c.jobs[j+1] = &ghJob{status: "queued"}

@@ -1,0 +1,21 @@
+package exact
+
+// Invariant is what must always hold.
+type Invariant struct{ ID, Says string }
+
+// Invariants lists those that are checked, in their order. The others are about processes (I10, I11); that a replay makes
+// nothing happen twice (I13) is I3 and I8 with an operator who replays.
+func Invariants() []Invariant {
+	return []Invariant{
+		{"I1", "what is acknowledged is on record"},
+		{"I2", "nothing is done at GitHub or Modal for a job that is not ours"},
+		{"I3", "of the runners launched for one job at most one can take a job, and no job runs twice"},
+		{"I4", "once faults have stopped, every job is served, over, or among the dead letters"},
+		{"I5", "no sandbox outlives its use, and none is ended while it works"},
+		{"I6", "no registration outlives its runner"},
+		{"I7", "no JIT configuration is on record"},
+		{"I8", "what is over stays over, and is on record as over"},
+		{"I9", "a worker has no more in hand than it may, and no job asks GitHub in a loop"},
+		{"I12", "the record says what became of the job, and why it waits"},
+	}
+}
