@@ -30,6 +30,7 @@ import (
 	"modal-github-runner/services/worker/internal/intake"
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/ledger"
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -74,6 +75,7 @@ type App struct {
 	// surveyor is the forge of the sweeps, which ask again and again for what seldom changes.
 	surveyor *forge.Forge
 	control  *control.Control
+	rules    rules
 	metrics  *metrics
 	sweeps   sweeps
 	intakes  []*intake.Intake
@@ -125,9 +127,9 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		return nil, err
 	}
 	a.metrics = m
-	publisher, records := intake.NewPublisher(js), ledger.New(js)
+	publisher, records, book := intake.NewPublisher(js), ledger.New(js), places.NewBook(js)
 	launcher := launch.New(launch.Options{
-		Ledger: records, Forge: a.forge, Fleet: a.fleet, Queue: publisher, Observer: m, Pools: pools, Log: log,
+		Ledger: records, Forge: a.forge, Fleet: a.fleet, Queue: publisher, Places: book, Rules: a.rules, Observer: m, Pools: pools, Log: log,
 		Admit: a.admit, Ready: a.fleet.Ready, Now: o.Now,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})
@@ -138,8 +140,10 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		a.intakes = append(a.intakes, intake.New(options, wire.QueuedConsumer(p.Name), cfg.Launches))
 	}
 	a.intakes = append(a.intakes, intake.New(options, wire.ConsumerOutcomes, outcomeSlots))
-	a.sweeps = a.newSweeps(js, records, launcher, publisher)
-	questions := adminapi.New(adminapi.Options{Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Log: log})
+	a.sweeps = a.newSweeps(js, records, book, launcher, publisher)
+	questions := adminapi.New(adminapi.Options{
+		Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Places: book, Rules: a.rules, Pools: []string{wire.DefaultPool}, Log: log,
+	})
 	return a, a.listen(ctx, registry, conn, questions)
 }
 

@@ -68,6 +68,8 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
+		"worker_breaker_state pool",
+		"worker_cost_today_usd pool",
 		"worker_dead_letters_total",
 		"worker_github_budget_alone",
 		"worker_github_held_back_total lane reason",
@@ -76,10 +78,13 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		"worker_github_rate_limit_reset_timestamp_seconds resource",
 		"worker_github_requests_total endpoint code",
 		"worker_github_stopped_until_timestamp_seconds",
+		"worker_jobs_held_back pool reason",
 		"worker_launches_total pool outcome",
 		"worker_messages_total verdict",
 		"worker_modal_requests_total method code",
 		`worker_paused reason="no_image"`,
+		`worker_paused reason="operator"`,
+		"worker_places pool state",
 		"worker_queue_to_launch_seconds pool",
 		"worker_queue_to_start_seconds pool",
 		"worker_runner_release_timestamp_seconds version",

@@ -20,6 +20,10 @@ type OperatorCommands struct {
 	Explain     explainCommand     `cmd:"" help:"Tell what became of a job, and why it waits."`
 	Jobs        jobsCommand        `cmd:"" help:"List the jobs that are not over."`
 	DeadLetters deadLettersCommand `cmd:"" help:"Show what was given up, and have it tried once more."`
+	Places      placesCommand      `cmd:"" help:"Show who holds places for sandboxes, what today has cost, and how many wait."`
+	Pause       pauseCommand       `cmd:"" help:"Launch nothing more, for all workers, until it is resumed."`
+	Resume      resumeCommand      `cmd:"" help:"Launch what was paused."`
+	Paused      pausedCommand      `cmd:"" help:"List what is paused."`
 }
 
 type (
@@ -32,6 +36,18 @@ type (
 		question
 
 		State string `help:"Those in this state instead: held, waiting, running, done or dead."`
+	}
+	placesCommand struct{ question }
+	pausedCommand struct{ question }
+	pauseCommand  struct {
+		question
+
+		What string `arg:"" help:"A pool, OWNER/REPO, or OWNER/* for all of an account; nothing for all there is." optional:""`
+	}
+	resumeCommand struct {
+		question
+
+		What string `arg:"" help:"What was paused, in the same words." optional:""`
 	}
 	deadLettersCommand struct {
 		List   listLettersCommand  `cmd:"" help:"List what was given up, newest first."`
@@ -82,10 +98,30 @@ func (c replayLetterCommand) Run(out io.Writer) error {
 	return answer(c.question, out, http.MethodPost, "/dead-letters/"+text(c.Job)+"/replay", operator.PrintReplay)
 }
 
+// Run implements the command.
+func (c placesCommand) Run(out io.Writer) error {
+	return answer(c.question, out, http.MethodGet, "/places", operator.PrintRoom)
+}
+
+// Run implements the command.
+func (c pausedCommand) Run(out io.Writer) error {
+	return answer(c.question, out, http.MethodGet, "/paused", operator.PrintPaused)
+}
+
+// Run implements the command.
+func (c pauseCommand) Run(out io.Writer) error {
+	return answer(c.question, out, http.MethodPut, "/paused/"+operator.ScopePath(c.What), operator.PrintPaused)
+}
+
+// Run implements the command.
+func (c resumeCommand) Run(out io.Writer) error {
+	return answer(c.question, out, http.MethodDelete, "/paused/"+operator.ScopePath(c.What), operator.PrintPaused)
+}
+
 func text(job operator.JobID) string { return strconv.FormatInt(int64(job), 10) }
 
 // answer asks the worker and writes what it says: for people with show, or as it came.
-func answer[T adminapi.Explanation | adminapi.Jobs | adminapi.Letters | adminapi.Replay | intake.Letter](
+func answer[T adminapi.Explanation | adminapi.Jobs | adminapi.Letters | adminapi.Replay | adminapi.Room | adminapi.Paused | intake.Letter](
 	q question, out io.Writer, method, path string, show func(io.Writer, T, time.Time) error,
 ) error {
 	client, err := operator.NewClient(q.Addr)

@@ -74,6 +74,28 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 	says(`(?m)^reason +ALLOWED_REPOS: `, "dead-letters", "show", "8")
 	says(`^job 8 is (waiting|dead); `, "dead-letters", "replay", "8")
 	says(`(?ms)replayed \(by an operator\).*given up: ALLOWED_REPOS`, "explain", "8")
+	says(`^nothing is paused\n$`, "paused")
+	says(`(?m)^all +\d+s$`, "pause")
+	says(`(?m)^all +\d+s\nrepo/octo/other +\d+s$`, "pause", "octo/other")
+	says(`(?m)^pool/default +\d+s$`, "pause", "default")
+	publish(t, server, &jobsv1.JobEvent{
+		Action: jobsv1.Action_ACTION_QUEUED, JobId: 9, Pool: wire.DefaultPool, Labels: []string{"modal"}, ReceivedAt: timestamppb.Now(),
+		Repository: &jobsv1.Repository{Owner: "octo", Name: "repo", Private: true},
+	})
+	says(`(?m)^waits for +a place for its sandbox: (the whole fleet|pool default) is paused by an operator since \S+; it is number 1 of 1 in line`, "explain", "9")
+	says(`(?m)^all +0 .*is paused by an operator`, "places")
+	says(`(?m)^1 jobs wait for a place$`, "places")
+	poll(t, func() bool {
+		_, metrics := i.get(t, "/metrics")
+		return strings.Contains(metrics, `worker_paused{reason="operator"} 1`) && strings.Contains(metrics, `worker_jobs_held_back{pool="default",reason="paused"} 1`)
+	})
+	says(`(?m)^pool/default +`, "resume")
+	says(`(?m)^repo/octo/other +`, "resume", "default")
+	says(`^nothing is paused\n$`, "resume", "octo/other")
+	says(`(?m)^waits for +its launch as mgr-9-1: put off: no image`, "explain", "9")
+	if _, err := i.command(t, "pause", "gpu"); err == nil || err.Error() != `pool: must be one of default (got "gpu")` {
+		t.Errorf("got %v", err)
+	}
 	if _, err := i.command(t, "jobs", "--state=lost"); err == nil || !strings.HasPrefix(err.Error(), "state: must be one of ") {
 		t.Errorf("got %v", err)
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -14,6 +15,11 @@ type sweepMetrics struct {
 	findings  *prometheus.CounterVec
 	runs      *prometheus.GaugeVec
 	sandboxes *prometheus.GaugeVec
+	places    *prometheus.GaugeVec
+	waiting   *prometheus.GaugeVec
+	breakers  *prometheus.GaugeVec
+	cost      *prometheus.GaugeVec
+	paused    prometheus.Gauge
 }
 
 func newSweepMetrics() sweepMetrics {
@@ -30,11 +36,27 @@ func newSweepMetrics() sweepMetrics {
 		sandboxes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "worker_sandboxes", Help: "Sandboxes that Modal runs, by their runner's state, unknown without a record; only on the worker that leads.",
 		}, []string{"state"}),
+		places: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "worker_places", Help: "Places by pool, held by runners or promised to jobs; only on the worker that leads.",
+		}, []string{"pool", "state"}),
+		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "worker_jobs_held_back", Help: "Jobs that stand in line for a place, by pool and by what they wait for; only on the worker that leads.",
+		}, []string{"pool", "reason"}),
+		breakers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "worker_breaker_state", Help: "A pool's breaker: 0 closed, 1 on trial, 2 open; only on the worker that leads.",
+		}, []string{"pool"}),
+		cost: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "worker_cost_today_usd",
+			Help: "What sandboxes cost since midnight UTC, by the prices of the pools file, by pool; only on the worker that leads.",
+		}, []string{"pool"}),
+		paused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "worker_paused", Help: fleet.PausedHelp, ConstLabels: prometheus.Labels{"reason": "operator"},
+		}),
 	}
 }
 
 func (m sweepMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.success, m.findings, m.runs, m.sandboxes}
+	return []prometheus.Collector{m.success, m.findings, m.runs, m.sandboxes, m.places, m.waiting, m.breakers, m.cost, m.paused}
 }
 
 // Swept implements sweep.Observer.
@@ -56,6 +78,32 @@ func (m sweepMetrics) Swept(loop string, r sweep.Report, err error) {
 		}
 		m.sandboxes.WithLabelValues("unknown").Set(float64(r.Sandboxes[run.Unknown]))
 	}
+	if r.Room != nil {
+		m.room(*r.Room)
+	}
+}
+
+func (m sweepMetrics) room(r sweep.Room) {
+	m.places.Reset()
+	m.waiting.Reset()
+	m.breakers.Reset()
+	m.cost.Reset()
+	m.paused.Set(float64(min(1, r.Paused)))
+	for pool, n := range r.Held {
+		m.places.WithLabelValues(pool, "held").Set(float64(n))
+	}
+	for pool, n := range r.Promised {
+		m.places.WithLabelValues(pool, "promised").Set(float64(n))
+	}
+	for key, n := range r.Waiting {
+		m.waiting.WithLabelValues(key.Pool, string(key.Kind)).Set(float64(n))
+	}
+	for pool, usd := range r.Cost {
+		m.cost.WithLabelValues(pool).Set(usd)
+	}
+	for pool, state := range r.Breakers {
+		m.breakers.WithLabelValues(pool).Set(float64(state))
+	}
 }
 
 // follow forgets what only the worker that leads knows.
@@ -63,4 +111,5 @@ func (m sweepMetrics) follow() {
 	m.success.Reset()
 	m.runs.Reset()
 	m.sandboxes.Reset()
+	m.room(sweep.Room{})
 }

@@ -16,12 +16,14 @@ import (
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/leader"
 	"modal-github-runner/services/worker/internal/ledger"
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
 // How often the sweeps run. What costs money goes within seconds of its grace; what costs requests to GitHub is rarer.
 const (
+	lineEvery    = time.Second
 	orphansEvery = 15 * time.Second
 	stuckEvery   = time.Minute
 	missedEvery  = 2 * time.Minute
@@ -35,11 +37,14 @@ type sweeps struct {
 	mirror *ledger.Mirror
 }
 
-func (a *App) newSweeps(js jetstream.JetStream, records *ledger.Ledger, launcher *launch.Launcher, queue *intake.Publisher) sweeps {
+func (a *App) newSweeps(
+	js jetstream.JetStream, records *ledger.Ledger, book *places.Book, launcher *launch.Launcher, queue *intake.Publisher,
+) sweeps {
 	mirror := ledger.NewMirror(records)
 	books, jobs := books{mirror}, jobs{a.surveyor}
 	orphans := &sweep.Orphans{
-		Fleet: sandboxes{a.fleet}, Reaper: a.fleet, Ledger: books, Handler: launcher, Now: a.options.Now, Deployment: a.control.Deployment,
+		Fleet: sandboxes{a.fleet}, Reaper: a.fleet, Ledger: books, Handler: launcher, Places: book, Rules: a.rules, Now: a.options.Now,
+		Deployment: a.control.Deployment,
 	}
 	registrations := &sweep.Registrations{Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: a.options.Now}
 	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: a.options.Now}
@@ -50,7 +55,9 @@ func (a *App) newSweeps(js jetstream.JetStream, records *ledger.Ledger, launcher
 		Hooks: hooks{a.surveyor}, Cursors: a.control, Ledger: books, Now: a.options.Now, Log: a.log,
 		App: a.cfg.AppID != 0, Orgs: a.cfg.RunnerScope == forge.ScopeOrg, Named: namedPlaces(a.cfg), Admit: a.admit,
 	}
+	line := &sweep.Line{Book: book, Ledger: books, Queue: queue, Rules: a.rules, Now: a.options.Now}
 	loops := []sweep.Loop{
+		{Name: "line", Every: lineEvery, RunOnce: line.RunOnce},
 		{Name: "orphans", Every: orphansEvery, RunOnce: orphans.RunOnce},
 		{Name: "registrations", Every: missedEvery, RunOnce: registrations.RunOnce},
 		{Name: "stuck", Every: stuckEvery, RunOnce: stuck.RunOnce},

@@ -17,11 +17,10 @@ import (
 )
 
 type cli struct {
-	Run     app.RunCmd     `cmd:"" default:"withargs" help:"Serve GitHub, Modal and the side door for tests."`
-	Demo    demo.Cmd       `cmd:""                    help:"Serve a whole workload on this machine, then say how it went."`
-	Runner  app.RunnerCmd  `cmd:"" hidden:""          help:"The Actions runner that sandboxes start."`
-	Version app.VersionCmd `cmd:""                    help:"Print the version."`
-
+	Run         app.RunCmd       `cmd:"" default:"withargs" help:"Serve GitHub, Modal and the side door for tests."`
+	Demo        demo.Cmd         `cmd:""                    help:"Serve a whole workload on this machine, then say how it went."`
+	Runner      app.RunnerCmd    `cmd:"" hidden:""          help:"The Actions runner that sandboxes start."`
+	Version     app.VersionCmd   `cmd:""                    help:"Print the version."`
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version, as the command does."`
 }
 
@@ -47,8 +46,7 @@ func run() int {
 
 // signalled is asked for by the commands that end in good order on a first signal; Ctrl-C once more ends them at once.
 func signalled() (context.Context, error) {
-	// Where nobody reads what is printed any more, SIGPIPE would leave processes and files behind. It is caught, not
-	// ignored: what this process starts would inherit that.
+	// Where nobody reads what is printed, SIGPIPE would leave processes and files behind. Caught, unlike ignored, it is not inherited.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // As under nohup, which a handler would undo.

@@ -1,12 +1,16 @@
 // Package adminapi answers what an operator asks of a worker, on its admin listener: which jobs there are, why one waits,
-// what was given up and why. The one thing that a request can change is a job that was given up, which it can have tried
-// once more. No rule about jobs lives here, and no answer holds a secret: none is in the records that it is made of.
+// what was given up and why, who has places. A request can change two things: a job that was given up can be tried once more,
+// and launches can be paused. No rule about jobs lives here, and no answer holds a secret: none is in the records that it is made of.
 //
 //	GET  /jobs                        the jobs that are not over, or with ?state=STATE those in it, newest first
 //	GET  /jobs/{id}                   one job, its timeline, its runners and what it waits for
 //	GET  /dead-letters                what was given up, newest first
 //	GET  /dead-letters/{id}           one of them
 //	POST /dead-letters/{id}/replay    has its job tried once more; twice is once
+//	GET  /places                      who holds places for sandboxes, what that costs, and who waits for one
+//	GET  /paused                      what is paused
+//	PUT  /paused/{scope}              pauses launches of all, pool/NAME, owner/NAME or repo/OWNER/NAME, for all workers
+//	DELETE /paused/{scope}            lets them go on
 //
 // Answers are JSON. An error is {"error": "..."}, which names the field, the rule and the value.
 package adminapi
@@ -23,6 +27,7 @@ import (
 
 	"modal-github-runner/services/worker/internal/intake"
 	"modal-github-runner/services/worker/internal/ledger"
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -54,7 +59,17 @@ type Options struct {
 	Ledger  Ledger
 	Queue   Queue
 	Handler Handler
-	Log     *slog.Logger
+	Places  Places
+	Rules   places.Rules
+	// Pools are the names of all there are.
+	Pools []string
+	Log   *slog.Logger
+}
+
+// Places has the record of who may have a sandbox; see places.Book.
+type Places interface {
+	Read(ctx context.Context) (places.Record, uint64, error)
+	Change(ctx context.Context, change func(places.Record) places.Record) (revision uint64, err error)
 }
 
 // API answers requests. It is safe for concurrent use.
@@ -73,6 +88,10 @@ func (a *API) Mount(handle func(pattern string, handler http.Handler)) {
 		"GET /dead-letters":              a.letters,
 		"GET /dead-letters/{id}":         a.letter,
 		"POST /dead-letters/{id}/replay": a.replay,
+		"GET /places":                    a.room,
+		"GET /paused":                    a.paused,
+		"PUT /paused/{scope...}":         a.pause,
+		"DELETE /paused/{scope...}":      a.resume,
 	} {
 		handle(pattern, protection.Handler(a.answering(answer)))
 	}

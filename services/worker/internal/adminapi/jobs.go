@@ -98,6 +98,10 @@ type Explanation struct {
 	Branch     string   `json:"branch,omitempty"`
 	Timeline   []Moment `json:"timeline"`
 	Runners    []Runner `json:"runners"`
+	// Turn is where it stands in line for a place. Nil if it does not.
+	Turn *Turn `json:"turn,omitempty"`
+	// Cost is what its runners have cost so far, in US dollars by the prices of the pools file.
+	Cost float64 `json:"cost_usd,omitempty"`
 }
 
 // Moment is a line of a job's timeline.
@@ -158,7 +162,18 @@ func (a *API) job(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return explain(record, runners, over, next, time.Now()), nil
+	turn, err := a.turn(r.Context(), record)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	e := explain(record, runners, over, next, now)
+	if turn.Position > 0 {
+		e.Turn = &turn
+		e.WaitsFor = fmt.Sprintf("a place for its sandbox: %s; it is number %d of %d in line (queued %s ago)",
+			turn.Lacks, turn.Position, turn.Of, Span(now.Sub(record.QueuedAt)))
+	}
+	return e, nil
 }
 
 // load returns a record that exists.
@@ -203,6 +218,7 @@ func explain(r run.Run, runners []run.Runner, over map[int64]bool, next, now tim
 			shown.State, shown.Reason = Ending, "its job is over; what is left of it is ended "+Span(run.Grace)+" after that"
 		}
 		e.Runners = append(e.Runners, shown)
+		e.Cost += runner.Cost(now)
 	}
 	e.WaitsFor = waitsFor(r, counted, next, now)
 	return e

@@ -27,6 +27,8 @@ import (
 	"modal-github-runner/services/worker/internal/intake"
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/ledger"
+	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/places/placestest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -102,7 +104,7 @@ func newWorker(t *testing.T) *worker {
 	records, log := ledger.New(w.js), slog.New(slog.NewJSONHandler(w.log, nil))
 	w.launcher = func(o outside) *launch.Launcher {
 		return launch.New(launch.Options{
-			Ledger: records, Forge: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Pools: []run.Pool{run.DefaultPool("default")},
+			Ledger: records, Forge: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Places: places.NewBook(w.js), Rules: placestest.Rules{}, Pools: []run.Pool{run.DefaultPool("default")},
 			Admit: func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
 		})
 	}

@@ -32,6 +32,7 @@ type checker struct {
 	buriedAs map[int64]string
 	surplus  map[*box]time.Duration // since when no job that waits can use it
 	asked    map[int64][]time.Duration
+	short    []int // how many sandboxes ran whenever jobs waited for a place
 	found    []Violation
 	// Total counts the checks that were made, by invariant.
 	total map[string]int
@@ -119,6 +120,9 @@ func (c *checker) watch() {
 			c.thatf(false, "I5", b.name.Job, "sandbox %s of %v has been of no use for %v", b.id, b.name, idle)
 			c.surplus[b] = c.s.now
 		}
+	}
+	if len(c.s.places.Short) > 0 && c.s.MaxSandboxes > 0 {
+		c.short = append(c.short, len(c.s.modal.alive))
 	}
 	c.total["I5"]++
 	c.total["I9"]++

@@ -112,7 +112,7 @@ func (t *task) SaveRunner(ctx context.Context, r run.Runner, revision uint64) (n
 // Runs lists all records of jobs.
 func (t *task) Runs(ctx context.Context) (records []sweep.Record[run.Run], err error) {
 	c := t.nats("list runs")
-	c.fails, c.to = ListFails, time.Second
+	c.fails, c.to = ListFails, 50*time.Millisecond // Of a mirror; see ledger.Mirror.
 	err = t.do(ctx, c, func() error { records = append(records, t.s.runs.records...); return nil })
 	return records, err
 }
@@ -120,7 +120,7 @@ func (t *task) Runs(ctx context.Context) (records []sweep.Record[run.Run], err e
 // Runners lists all records of runners.
 func (t *task) Runners(ctx context.Context) (records []sweep.Record[run.Runner], err error) {
 	c := t.nats("list runners")
-	c.fails, c.to = ListFails, time.Second
+	c.fails, c.to = ListFails, 50*time.Millisecond // Of a mirror; see ledger.Mirror.
 	err = t.do(ctx, c, func() error { records = append(records, t.s.runners.records...); return nil })
 	return records, err
 }

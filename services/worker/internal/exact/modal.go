@@ -89,6 +89,7 @@ func (s *Sim) startBox(name run.Name, jit string, idle time.Duration, d *dice) s
 	b := &box{id: fmt.Sprintf("sb-%d", s.modal.serial), name: name, createdAt: s.time(), jit: jit, dice: newDice(d.next()), idleSince: s.now}
 	s.modal.boxes[b.id], s.modal.running[name] = b, b
 	s.modal.alive = append(s.modal.alive, b)
+	s.check.crowded()
 	boot := b.dice.between(2*time.Second, 8*time.Second)
 	crash, hang, leaves := s.hits(BootCrash, b.dice), s.hits(BootHang, b.dice), s.hits(RunnerLeaves, b.dice)
 	b.deaf = s.hits(Deaf, b.dice)

@@ -76,7 +76,7 @@ func mutants() []mutant {
 			old: "if r.State == Dead && now", new: "if r.State != New && now",
 		},
 		{
-			name: "a launch that failed is tried again at once", invariant: "I9", file: "run/backoff.go",
+			name: "a launch that failed is tried again at once", invariant: "I9", file: "run/backoff.go", flags: []string{"--intensity=5"},
 			old: "return firstBackoff + time.Duration(rnd*float64(ceiling))", new: "_ = ceiling\n\treturn 0",
 		},
 		{

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -36,6 +37,8 @@ type Options struct {
 	// SurplusLimit is how long a sandbox may live of which nobody has any use: 15 minutes by default, in which each sweep has
 	// a few turns, though GitHub or Modal be away for ten.
 	SurplusLimit time.Duration
+	// MaxSandboxes is how many may exist at a time; 0 for any number.
+	MaxSandboxes int
 	// Settle is how long what is left may take once faults have stopped: two hours by default. A job whose end nobody told of
 	// is asked about after half an hour.
 	Settle time.Duration
@@ -60,6 +63,8 @@ type Sim struct {
 	queue          queue
 	runs           *shelf[int64, run.Run]
 	runners        *shelf[run.Name, run.Runner]
+	places         places.Record
+	placesRevision uint64
 	workers        []*worker
 	leader         *worker
 	cursor         time.Time
@@ -93,7 +98,9 @@ type Result struct {
 	Conclusions map[string]int
 	Waits       []time.Duration
 	Sandboxes   int
-	Dead        int
+	// InUse is which part of the places was in use while jobs waited for one; 0 if none did.
+	InUse float64
+	Dead  int
 }
 
 // New begins a story.
@@ -192,7 +199,7 @@ func (s *Sim) replay(job int64) {
 func (s *Sim) result() Result {
 	r := Result{
 		Seed: s.Seed, Jobs: len(s.gh.all), Steps: s.steps, Took: s.now, Violations: s.check.found, Faults: s.faults, Swept: s.swept, Checks: s.check.total,
-		Conclusions: map[string]int{}, Sandboxes: s.modal.serial,
+		Conclusions: map[string]int{}, Sandboxes: s.modal.serial, InUse: s.check.inUse(),
 	}
 	for _, j := range s.gh.all {
 		if j.nature != ours {
@@ -222,13 +229,17 @@ func (r Result) Quantile(q float64) time.Duration {
 
 // String is a summary for people.
 func (r Result) String() string {
+	limited := ""
+	if r.InUse > 0 {
+		limited = fmt.Sprintf(", %.1f %% of the places in use while jobs waited for one", 100*r.InUse)
+	}
 	return fmt.Sprintf(`seed %d: %d violations
   jobs       %d in %v of virtual time, in %d steps
   ended      %s, of ours; %d given up
   waited     p50 %v, p99 %v, from queued to started
-  sandboxes  %d`,
+  sandboxes  %d%s`,
 		r.Seed, len(r.Violations), r.Jobs, r.Took.Truncate(time.Second), r.Steps, inWords(r.Conclusions), r.Dead,
-		r.Quantile(.5), r.Quantile(.99), r.Sandboxes)
+		r.Quantile(.5), r.Quantile(.99), r.Sandboxes, limited)
 }
 
 // Tally lists counts by name.

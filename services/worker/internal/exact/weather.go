@@ -20,14 +20,19 @@ type loop struct {
 // newLoops are the sweeps of one life of a worker; they keep what they know of the last run. What they call goes by way of the
 // task that runs them.
 func (s *Sim) newLoops() []*loop {
-	orphans := &sweep.Orphans{Deployment: func(context.Context) (string, error) { return deployment, nil }}
+	orphans := &sweep.Orphans{Rules: s.rules(), Deployment: func(context.Context) (string, error) { return deployment, nil }}
+	line := &sweep.Line{Rules: s.rules()}
 	registrations, stuck := &sweep.Registrations{}, &sweep.Stuck{}
 	deliveries := &sweep.Deliveries{App: true, Log: slog.New(slog.DiscardHandler)}
 	unqueued := &sweep.Unqueued{Pool: poolOf, Admit: func(run.Job) error { return nil }, Named: s.repos()}
 	return []*loop{
 		{"orphans", 15 * time.Second, func(t *task, ctx context.Context) (sweep.Report, error) {
-			orphans.Fleet, orphans.Reaper, orphans.Ledger, orphans.Handler, orphans.Now = t, t, t, t.launcher(), t.time
+			orphans.Fleet, orphans.Reaper, orphans.Ledger, orphans.Handler, orphans.Places, orphans.Now = t, t, t, t.launcher(), t, t.time
 			return orphans.RunOnce(ctx)
+		}},
+		{"line", time.Second, func(t *task, ctx context.Context) (sweep.Report, error) {
+			line.Book, line.Ledger, line.Queue, line.Now = t, t, t, t.time
+			return line.RunOnce(ctx)
 		}},
 		{"registrations", 2 * time.Minute, func(t *task, ctx context.Context) (sweep.Report, error) {
 			registrations.Registrar, registrations.Ledger, registrations.Reader, registrations.Now = t, t, t, t.time

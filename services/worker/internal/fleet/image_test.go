@@ -66,7 +66,7 @@ func isLackOfImage(err error, longest time.Duration) bool {
 func (r *rig) wantPaused(t *testing.T, want int) {
 	t.Helper()
 	if err := testutil.GatherAndCompare(r.registry, strings.NewReader(fmt.Sprintf(`
-# HELP worker_paused Whether no launch of this worker can go on (1) for this reason: no_image.
+# HELP worker_paused `+fleet.PausedHelp+`
 # TYPE worker_paused gauge
 worker_paused{reason="no_image"} %d
 `, want)), "worker_paused"); err != nil {

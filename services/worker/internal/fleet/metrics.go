@@ -12,6 +12,10 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
+// PausedHelp describes the metric worker_paused, of which this package knows one reason and the app another.
+const PausedHelp = "Whether launches are held back (1) for this reason: no_image, all of this worker's; " +
+	"operator, some or all, on the worker that leads."
+
 // Metrics counts the calls to Modal, and knows the runner in use and whether there is an image.
 type Metrics struct {
 	requests *prometheus.CounterVec
@@ -30,7 +34,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		}, []string{"version"}),
 		// The reason is constant, so that whoever knows another one can have the same metric.
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "worker_paused", Help: "Whether no launch of this worker can go on (1) for this reason: no_image.",
+			Name: "worker_paused", Help: PausedHelp,
 			ConstLabels: prometheus.Labels{"reason": "no_image"},
 		}),
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -53,6 +54,9 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	defer h.step("record", h.Now())
 	saved, err := h.decideRunner(ctx, r.Name, made)
 	if err != nil {
+		return err
+	}
+	if err := h.tell(ctx, func(record places.Record) places.Record { return record.Created(r.Job.Pool) }); err != nil {
 		return err
 	}
 	outcome := "launched"
@@ -124,6 +128,9 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 		return run.Created{}, false, errUnwanted
 	}
 	id, err := h.start(ctx, known, jit)
+	if _, refused := errors.AsType[*refusedError](err); refused && r.GitHubID != 0 {
+		err = errors.Unwrap(err) // An earlier try may have made one.
+	}
 	if err != nil {
 		return run.Created{}, false, fmt.Errorf("create sandbox: %w", err)
 	}
@@ -163,11 +170,18 @@ func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (
 				err = errors.New("it ended at once")
 			}
 			return id, err
+		case n == 1 && certain(err):
+			return "", &refusedError{err}
 		case n == maxCreates || certain(err) || ctx.Err() != nil:
 			return "", err
 		}
 	}
 }
+
+// refusedError says that Modal was asked for a sandbox and made none.
+type refusedError struct{ error }
+
+func (e *refusedError) Unwrap() error { return e.error }
 
 // certain reports whether err says for sure that nothing was created.
 func certain(err error) bool {
@@ -190,7 +204,12 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	}
 	h.Log.LogAttrs(ctx, level, "runner not launched", append(runnerAttrs(r),
 		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
-	failed := run.Failed{Reason: cause.Error(), Limited: isLimited, Permanent: isPermanent}
+	if err := h.unmade(ctx, r, cause); err != nil {
+		return err
+	}
+	_, exhausted := errors.AsType[*refusedError](cause)
+	exhausted = exhausted && isLimited && !errors.Is(cause, run.ErrNoImage)
+	failed := run.Failed{Reason: cause.Error(), Limited: isLimited, Permanent: isPermanent, InLine: exhausted}
 	switch {
 	case isPermanent: // The job first: what made the launch impossible may make tidying up after it impossible too.
 		if _, err := h.decide(ctx, r.For, failed); err != nil {
@@ -218,18 +237,55 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 		return nil
 	}
 	next := h.Now().Add(h.backoff(waiting.Failures))
-	if isLimited { // Not all at once.
+	switch {
+	case exhausted:
+		next = h.Now().Add(h.comeBack())
+	case isLimited: // Not all at once.
 		next = limited.Until.Add(h.backoff(1))
 	}
 	h.at(next)
 	return nil
 }
 
+// unmade does what follows from a launch that made nothing: its place goes to another, and a pool that Modal has no room for is
+// launched more slowly, or not at all if it is refused for good.
+func (h *handling) unmade(ctx context.Context, r run.Runner, cause error) error {
+	refused, atModal := errors.AsType[*refusedError](cause)
+	if atModal && !errors.Is(cause, run.ErrNoImage) {
+		_, forGood := errors.AsType[*run.PermanentError](refused)
+		err := h.tell(ctx, func(record places.Record) places.Record {
+			if forGood {
+				return record.Failed(r.Job.Pool, places.Key(r.Name), cause.Error(), true, h.Now())
+			}
+			return record.Exhausted(r.Job.Pool, h.Now())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if atModal { // Its registration was never used: it is as if there were none.
+		if _, err := h.decideRunner(ctx, r.Name, run.Registered{}); err != nil {
+			return err
+		}
+	}
+	known, _, err := h.Ledger.LoadRunner(ctx, r.Name)
+	if err != nil {
+		return fmt.Errorf("load runner %v: %w", r.Name, err)
+	}
+	if known.GitHubID != 0 || known.SandboxID != "" {
+		return nil
+	}
+	return h.free(ctx, known)
+}
+
 // outcomeOf is the value of the outcome label.
 func outcomeOf(err error) string {
+	_, atModal := errors.AsType[*refusedError](err)
 	switch _, limited := errors.AsType[*run.LimitedError](err); {
 	case errors.Is(err, run.ErrNoImage):
 		return "no_image"
+	case atModal && limited:
+		return string(places.Pace)
 	case limited:
 		return "rate_limited"
 	case errors.Is(err, errUnwanted):

@@ -33,7 +33,7 @@ func TestEachOutcomeOfALaunchHasItsLabelAndAJobThatWaitsKnowsWhy(t *testing.T) {
 	}{
 		"a launch that goes well":    {nil, "launched", run.Waiting, 0},
 		"a launch without an image":  {limited(fmt.Errorf("%w: boom", run.ErrNoImage)), "no_image", run.Waiting, 0},
-		"a lack of room":             {limited(boom), "rate_limited", run.Waiting, 0},
+		"a lack of room":             {limited(boom), "capacity", run.Waiting, 0},
 		"a pool that is refused":     {&run.PermanentError{Err: boom, Advice: "mend it"}, "invalid", run.Dead, 0},
 		"no answer in time":          {fmt.Errorf("%w: boom", context.DeadlineExceeded), "timeout", run.Waiting, 1},
 		"an error that nobody knows": {boom, "error", run.Waiting, 1},

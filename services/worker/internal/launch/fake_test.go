@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/places/placestest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -68,6 +70,8 @@ type world struct {
 	sandboxes     []*sandbox
 	queue         []message
 	buried        map[int64]string
+	places        places.Record
+	rules         placestest.Rules
 	serial        int
 	registerErr   func(run.Runner) error // what Register answers instead, if not nil
 	createErr     func(run.Runner) (effect bool, err error)
@@ -261,6 +265,12 @@ func (w worker) Requeue(_ context.Context, j run.Job, queuedAt time.Time, _ uint
 
 func (w worker) Bury(_ context.Context, j run.Job, reason string) error {
 	return w.do(func() { w.buried[j.ID] = reason })
+}
+
+// Change is a compare-and-set that meets no other: a worker can die before it or after it.
+func (w worker) Change(_ context.Context, change func(places.Record) places.Record) (revision uint64, err error) {
+	err = w.do(func() { w.places = change(w.places) })
+	return 1, err
 }
 
 // find returns the running sandbox of that name. The caller holds mu.

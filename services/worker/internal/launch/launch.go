@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -26,8 +27,11 @@ type Options struct {
 	Forge    Forge
 	Fleet    Fleet
 	Queue    Queue
+	Places   Places
 	Observer Observer
 	Pools    []run.Pool
+	// Rules are the limits that places are given by.
+	Rules places.Rules
 	// Admit returns nil if the job's repository may use our runners, else why not.
 	Admit func(run.Job) error
 	// Ready returns nil if sandboxes can be created now, else a run.LimitedError that says why not. It asks nobody.
@@ -152,7 +156,7 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 	case run.Launch:
 		return h.want(ctx, e)
 	case run.Take:
-		_, err = h.decideRunner(ctx, e.Runner, run.Taken{Name: e.Runner, By: e.By, Spare: e.Spare, Event: e.Event})
+		return h.taken(ctx, e)
 	case run.Lose:
 		return h.lose(ctx, e)
 	case run.Count:
@@ -161,6 +165,8 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 		_, err = h.decide(ctx, e.Job, run.Claimed{Runner: e.Runner, Launching: e.Launching})
 	case run.Release:
 		_, err = h.decideRunner(ctx, e.Runner, run.Released{Name: e.Runner, From: e.From})
+	case run.Settle:
+		return h.settle(ctx, e)
 	case run.Retire:
 		_, err = h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed", JobOver: true})
 	case run.Requeue:
@@ -189,8 +195,22 @@ func (h *handling) want(ctx context.Context, e run.Launch) error {
 	if _, ok := h.pools[e.Job.Pool]; !ok {
 		return h.refuse(ctx, e.Job, fmt.Sprintf("pool: must be a configured one (got %q)", e.Job.Pool))
 	}
-	_, err := h.decideRunner(ctx, e.Runner, run.Wanted{Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job)})
+	if err := h.enter(ctx, e); err != nil {
+		return h.awaits(ctx, e.Job, err)
+	}
+	_, err := h.decideRunner(ctx, e.Runner, run.Wanted{
+		Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job), Price: h.Rules.Price(e.Job.Pool),
+	})
 	return err
+}
+
+// taken records that the runner took a job.
+func (h *handling) taken(ctx context.Context, e run.Take) error {
+	r, err := h.decideRunner(ctx, e.Runner, run.Taken{Name: e.Runner, By: e.By, Spare: e.Spare, Event: e.Event})
+	if err != nil || r.Job.ID == 0 { // Of one that is not on record only its name is known.
+		return err
+	}
+	return h.tell(ctx, func(record places.Record) places.Record { return record.Started(r.Job.Pool) })
 }
 
 func (h *handling) refuse(ctx context.Context, j run.Job, reason string) error {
@@ -205,6 +225,11 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 		var err error
 		if spare, _, err = h.Ledger.LoadRunner(ctx, e.Spare); err != nil {
 			return fmt.Errorf("load runner %v: %w", e.Spare, err)
+		}
+	}
+	if !e.Blameless {
+		if err := h.blame(ctx, e); err != nil {
+			return err
 		}
 	}
 	_, err := h.decide(ctx, e.Job, run.Lost{
@@ -253,18 +278,20 @@ func (h *handling) end(ctx context.Context, r run.Runner) error {
 			return fmt.Errorf("terminate sandbox: %w", err)
 		}
 	}
-	if r.Took != 0 { // GitHub removes the registration of a runner with its job.
-		return nil
+	if r.Took == 0 { // GitHub removes the registration of a runner with its job.
+		if err := h.Forge.Deregister(ctx, r); err != nil {
+			return fmt.Errorf("deregister runner: %w", err)
+		}
 	}
-	if err := h.Forge.Deregister(ctx, r); err != nil {
-		return fmt.Errorf("deregister runner: %w", err)
-	}
-	return nil
+	return h.vacate(ctx, r, id)
 }
 
 // backoff draws how long to wait after so many failures in a row.
-func (l *Launcher) backoff(failures int) time.Duration {
+func (l *Launcher) backoff(failures int) time.Duration { return run.Backoff(failures, l.random()) }
+
+// random draws from [0, 1).
+func (l *Launcher) random() float64 {
 	l.rndMu.Lock()
 	defer l.rndMu.Unlock()
-	return run.Backoff(failures, l.Rand.Float64())
+	return l.Rand.Float64()
 }

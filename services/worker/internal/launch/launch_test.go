@@ -21,7 +21,7 @@ import (
 func launcher(w *world, f *fuse) *launch.Launcher {
 	as := worker{world: w, fuse: f}
 	return launch.New(launch.Options{
-		Ledger: as, Forge: as, Fleet: as, Queue: as, Observer: discard{}, Log: slog.New(slog.DiscardHandler),
+		Ledger: as, Forge: as, Fleet: as, Queue: as, Places: as, Rules: w.rules, Observer: discard{}, Log: slog.New(slog.DiscardHandler),
 		Pools: []run.Pool{run.DefaultPool("default")},
 		Admit: func(j run.Job) error {
 			if j.Repo == "forbidden" {
@@ -230,7 +230,7 @@ func TestWhatGitHubAndModalAnswerBecomesOfTheJob(t *testing.T) {
 					tt.prepare(w)
 				}
 				w.queue = []message{{job: 1, ev: run.Queued{Job: tt.job, At: time.Now()}, at: time.Now()}}
-				w.settle(t, 4*time.Minute)
+				w.settle(t, 20*time.Minute)
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				got := w.runs[1].record

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -58,9 +59,16 @@ type Queue interface {
 	Bury(ctx context.Context, j run.Job, reason string) error
 }
 
+// Places has the record of who may have a sandbox; see places.Book.
+type Places interface {
+	// Change makes the record what change makes of it, by compare-and-set. change may be asked more than once.
+	Change(ctx context.Context, change func(places.Record) places.Record) (revision uint64, err error)
+}
+
 // Observer is told what happened, for metrics. It must not block.
 type Observer interface {
-	// Launched is told how each launch ended: launched, adopted, unwanted, no_image, rate_limited, invalid, timeout or error.
+	// Launched is told how each launch ended: launched, adopted, unwanted, no_image, rate_limited, capacity, invalid, timeout or
+	// error; or what it had to wait for, a places.Kind.
 	Launched(pool, outcome string)
 	// QueueToLaunch is the time from the webhook to the sandbox.
 	QueueToLaunch(pool string, d time.Duration)

@@ -73,6 +73,8 @@ func fill(t *testing.T, v reflect.Value, n *int) {
 		v.SetString(v.Type().Name() + strings.Repeat("x", *n))
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n) << 32) // More than a JSON number keeps when it is read as a float of 32 bits.
+	case reflect.Float64:
+		v.SetFloat(float64(*n) + 0.1) // As prices are.
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.Struct:

@@ -89,6 +89,9 @@ func PrintExplanation(w io.Writer, e adminapi.Explanation, now time.Time) error 
 	}
 	t.row("run", fmt.Sprintf("%d, attempt %d, branch %s", e.RunID, e.RunAttempt, orDash(e.Branch)))
 	t.row("labels", strings.Join(e.Labels, ", "))
+	if e.Cost > 0 {
+		t.row("cost", usd(e.Cost))
+	}
 	if err := t.flush(); err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ const (
 	// Grace is how long a runner may tidy up after GitHub has completed its job before its sandbox is ended. The
 	// runner reports to GitHub before it exits; it is given the 30 s that it itself grants its worker on SIGTERM.
 	Grace = 30 * time.Second
+	// firstLook is how long after GitHub has completed its job a runner is first looked at again.
+	firstLook = time.Second
 	// GiveUpAfter is how long GitHub keeps a job queued before it cancels it. A launch after that helps nobody.
 	GiveUpAfter = 24 * time.Hour
 	// MaxAttempts bounds the runners that are launched for one job and never take a job. Each costs a sandbox's start.
@@ -41,7 +43,7 @@ func decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 	case Replayed:
 		return replayed(r, now)
 	case Placed:
-		r.Failures, r.Reason = 0, ""
+		r.Failures, r.Reason, r.InLine = 0, "", false
 		return r, nil
 	}
 	panic(fmt.Sprintf("run: no such event: %T", ev)) // Unreachable: the interface is closed.
@@ -122,10 +124,20 @@ func finished(r Run, ev Finished, now time.Time) (Run, []Effect) {
 	if ev.Runner.IsZero() {
 		return r, effects
 	}
-	if end := r.FinishedAt.Add(Grace); now.Before(end) {
-		return r, append(effects, Later{At: end})
+	if now.Before(r.FinishedAt.Add(Grace)) {
+		return r, append(effects, Settle{Runner: ev.Runner, Again: settleAt(r.FinishedAt, now)})
 	}
 	return r, append(effects, Retire{Runner: ev.Runner})
+}
+
+// settleAt is when to look next whether the runner of a job that ended at finished has ended too: it takes a second or two, and
+// until then it holds a place that another job may wait for.
+func settleAt(finished, now time.Time) time.Time {
+	after := firstLook
+	for !finished.Add(after).After(now) {
+		after *= 2
+	}
+	return finished.Add(min(after, Grace))
 }
 
 // taken is what follows from a runner's having taken the job of r, or from the job's needing none any more, as event tells.
@@ -190,7 +202,7 @@ func failed(r Run, ev Failed) (Run, []Effect) {
 	if ev.Permanent {
 		return dead(r, ev.Reason)
 	}
-	r.Reason = ev.Reason
+	r.Reason, r.InLine = ev.Reason, ev.InLine
 	if !ev.Limited {
 		r.Failures++
 	}

@@ -206,12 +206,12 @@ func TestAJobThatGitHubCompletedIsDone(t *testing.T) {
 	take := run.Take{Runner: runner(1, 1), By: 1}
 	checkDecide(t, []decided{
 		{
-			"its runner is ended after the grace", running(), own, done(), []run.Effect{take, run.Later{At: in(run.Grace)}},
+			"its runner is ended after the grace", running(), own, done(), []run.Effect{take, run.Settle{Runner: runner(1, 1), Again: in(time.Second)}},
 		},
 		{
 			"its runner has its grace until the last moment", done(func(r *run.Run) { r.FinishedAt = ago(run.Grace - 1) }), own,
 			done(func(r *run.Run) { r.FinishedAt = ago(run.Grace - 1) }),
-			[]run.Effect{take, run.Later{At: in(1)}},
+			[]run.Effect{take, run.Settle{Runner: runner(1, 1), Again: in(1)}},
 		},
 		{
 			"its runner is ended when the grace is over", done(func(r *run.Run) { r.FinishedAt = ago(run.Grace) }), own,
@@ -234,7 +234,7 @@ func TestAJobThatGitHubCompletedIsDone(t *testing.T) {
 			waiting(func(r *run.Run) {
 				r.State, r.Conclusion, r.FinishedAt, r.RanOn = run.Done, "success", now, runner(2, 1)
 			}),
-			[]run.Effect{run.Take{Runner: runner(2, 1), By: 1, Spare: runner(1, 1)}, run.Later{At: in(run.Grace)}},
+			[]run.Effect{run.Take{Runner: runner(2, 1), By: 1, Spare: runner(1, 1)}, run.Settle{Runner: runner(2, 1), Again: in(time.Second)}},
 		},
 		{
 			"a job of which nothing was known is done",

@@ -60,11 +60,12 @@ type (
 		Blameless bool
 	}
 	// Failed says that a launch failed, for Reason. Permanent means that another try can't help; Limited, that room or
-	// budget was lacking, which is no failure of the launch.
+	// budget was lacking, which is no failure of the launch; InLine, that the job stands in line for a place.
 	Failed struct {
 		Reason    string
 		Permanent bool
 		Limited   bool
+		InLine    bool
 	}
 	// Claimed says that Runner counts for the job now. Launching says that its launch has not ended.
 	Claimed struct {
@@ -88,11 +89,12 @@ func (Placed) cause() string     { return "" }
 type RunnerEvent interface{ runnerEvent() }
 
 type (
-	// Wanted says that Job wants the runner to live.
+	// Wanted says that Job wants the runner to live, at Price; see Runner.
 	Wanted struct {
 		Name  Name
 		Job   Job
 		Scope string
+		Price float64
 	}
 	// Registered says that GitHub knows the runner, under the id GitHubID.
 	Registered struct{ GitHubID int64 }
@@ -179,6 +181,12 @@ type (
 		Runner Name
 		From   int64
 	}
+	// Settle asks whether the sandbox of Runner, whose job is over, has ended by itself. If not, the event at hand comes again
+	// at Again.
+	Settle struct {
+		Runner Name
+		Again  time.Time
+	}
 	// Retire asks that whatever is left of Runner ends: its job is over.
 	Retire struct{ Runner Name }
 	// Requeue asks that Job, queued at QueuedAt, is looked at again now.
@@ -209,6 +217,7 @@ func (Lose) effect()    {}
 func (Count) effect()   {}
 func (Confirm) effect() {}
 func (Release) effect() {}
+func (Settle) effect()  {}
 func (Retire) effect()  {}
 func (Requeue) effect() {}
 func (Later) effect()   {}

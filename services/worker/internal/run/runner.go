@@ -68,6 +68,7 @@ func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
 	case Unknown:
 		r = Runner{
 			Name: ev.Name, State: Launching, Job: ev.Job, Scope: ev.Scope, For: ev.Job.ID, Until: now.Add(LaunchTimeout),
+			Price: ev.Price,
 		}
 		return r, []Effect{confirm, Create{Runner: r}}
 	case Launching:

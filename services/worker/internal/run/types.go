@@ -73,6 +73,8 @@ type Run struct {
 	Forgiven int `json:"forgiven,omitempty"`
 	// Failures is how many launches in a row have failed. A wait for capacity or for a limit is no failure.
 	Failures int `json:"failures,omitempty"`
+	// InLine says that the job stands in line for a place. Whoever gives places has it looked at when there is one.
+	InLine bool `json:"in_line,omitempty"`
 	// Reason says what last kept the job from a runner, or why it was given up.
 	Reason     string `json:"reason,omitempty"`
 	Conclusion string `json:"conclusion,omitempty"`
@@ -131,6 +133,19 @@ type Runner struct {
 	Reason     string    `json:"reason,omitempty"`
 	LaunchedAt time.Time `json:"launched_at,omitzero"`
 	EndedAt    time.Time `json:"ended_at,omitzero"`
+	// Price is what its sandbox costs, in US dollars a second, as it was when it was launched.
+	Price float64 `json:"price,omitempty"`
+}
+
+// Cost is what the runner has cost until now, in US dollars: from its launch to its end, as far as the record knows them.
+func (r Runner) Cost(now time.Time) float64 {
+	if r.LaunchedAt.IsZero() {
+		return 0
+	}
+	if !r.EndedAt.IsZero() {
+		now = r.EndedAt
+	}
+	return r.Price * max(0, now.Sub(r.LaunchedAt).Seconds())
 }
 
 // Evidence is what a sandbox says of its runner.

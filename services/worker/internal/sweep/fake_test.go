@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"modal-github-runner/services/worker/internal/places/placestest"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -28,6 +29,7 @@ type told struct {
 // errors. It is safe for concurrent use.
 type world struct {
 	mu        sync.Mutex
+	book      placestest.Memory
 	fail      map[string]error
 	calls     []string
 	sandboxes []sweep.Sandbox

@@ -55,6 +55,8 @@ type Report struct {
 	// that does not see all of them.
 	Runs      map[run.State]int
 	Sandboxes map[run.RunnerState]int
+	// Room is who holds places and who waits for one. Nil from a sweep that does not look.
+	Room *Room
 }
 
 // tally makes a Report, and collects what went wrong on the way.

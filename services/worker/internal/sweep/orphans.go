@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -17,6 +18,8 @@ type Orphans struct {
 	Reaper  Reaper
 	Ledger  Ledger
 	Handler Handler
+	Places  Book
+	Rules   places.Rules
 	Now     func() time.Time
 	// Deployment is the id of these workers. What has another one's is never touched.
 	Deployment func(context.Context) (string, error)
@@ -37,6 +40,9 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	t := tally{Report: s.census(runners)}
+	if t.found("", o.recount(ctx, s, runners)) {
+		return t.result()
+	}
 	recorded := map[run.Name]bool{}
 	for _, record := range runners {
 		recorded[record.Value.Name] = true

@@ -11,13 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/worker/internal/places/placestest"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
 func orphans(w *world) *sweep.Orphans {
 	return &sweep.Orphans{
-		Fleet: w, Reaper: w, Ledger: w, Handler: w, Now: time.Now,
+		Fleet: w, Reaper: w, Ledger: w, Handler: w, Places: &w.book, Rules: placestest.Rules{}, Now: time.Now,
 		Deployment: func(context.Context) (string, error) { return ours, w.fail["deployment"] },
 	}
 }

@@ -69,7 +69,8 @@ func (s *Stuck) restart(ctx context.Context, runs []Record[run.Run], runners []R
 		runner := known[r.Runner] // A record that does not exist has not changed for long.
 		alive := runner.Value.State == run.Launching || runner.Value.State == run.Launched
 		settled := began.Sub(record.ChangedAt) >= grace && began.Sub(runner.ChangedAt) >= grace
-		if r.State != run.Waiting || !settled || alive && runner.Value.For == r.Job.ID {
+		// One that stands in line is told when there is a place.
+		if r.State != run.Waiting || r.InLine || !settled || alive && runner.Value.For == r.Job.ID {
 			continue
 		}
 		if t.found(Unstarted, s.requeue(ctx, record, run.BySweep)) {

@@ -21,6 +21,8 @@ import (
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/ledger"
+	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/places/placestest"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -37,7 +39,7 @@ type inProcess struct{ *server.Server }
 func (s inProcess) InProcessConn() (net.Conn, error) { return s.Server.InProcessConn() }
 
 // newLedger is the real ledger on a real server.
-func newLedger(t *testing.T) *ledger.Ledger {
+func newLedger(t *testing.T) (*ledger.Ledger, *places.Book) {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
 		JetStream: true, JetStreamMaxStore: 16 << 30, StoreDir: t.TempDir(), DontListen: true, NoSigs: true, NoLog: true,
@@ -62,7 +64,7 @@ func newLedger(t *testing.T) *ledger.Ledger {
 	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{wire.DefaultPool})); err != nil {
 		t.Fatal(err)
 	}
-	return ledger.New(js)
+	return ledger.New(js), places.NewBook(js)
 }
 
 // site is two workers, both of which lead.
@@ -70,6 +72,7 @@ type site struct {
 	*cloud
 
 	ledger   *ledger.Ledger
+	book     *places.Book
 	launcher *launch.Launcher
 	observer *observer
 }
@@ -108,7 +111,7 @@ func (s *site) run(t *testing.T, d time.Duration) {
 func (s *site) loops() []sweep.Loop {
 	b := books{s.ledger}
 	orphans := &sweep.Orphans{
-		Fleet: s.cloud, Reaper: s.cloud, Ledger: b, Handler: s.launcher, Now: time.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
+		Fleet: s.cloud, Reaper: s.cloud, Ledger: b, Handler: s.launcher, Places: s.book, Rules: placestest.Rules{}, Now: time.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
 	}
 	registrations := &sweep.Registrations{Registrar: s.cloud, Ledger: b, Reader: s.ledger, Now: time.Now}
 	stuck := &sweep.Stuck{Jobs: s.cloud, Ledger: b, Queue: s.cloud, Now: time.Now}
@@ -116,7 +119,9 @@ func (s *site) loops() []sweep.Loop {
 		Jobs: s.cloud, Ledger: b, Reader: s.ledger, Queue: s.cloud, Now: time.Now, Named: []sweep.Repo{{Owner: "octo", Name: "repo"}},
 		Pool: func([]string) string { return wire.DefaultPool }, Admit: func(run.Job) error { return nil },
 	}
+	line := &sweep.Line{Book: s.book, Ledger: b, Queue: s.cloud, Rules: placestest.Rules{}, Now: time.Now}
 	return []sweep.Loop{
+		{Name: "line", Every: time.Second, RunOnce: line.RunOnce},
 		{Name: "orphans", Every: 15 * time.Second, RunOnce: orphans.RunOnce},
 		{Name: "registrations", Every: 2 * time.Minute, RunOnce: registrations.RunOnce},
 		{Name: "stuck", Every: time.Minute, RunOnce: stuck.RunOnce},
@@ -130,11 +135,11 @@ func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
 	faultstest.Cover(t, "F01", "F47")
 	synctest.Test(t, func(t *testing.T) {
 		const jobs = 6
-		records := newLedger(t)
+		records, book := newLedger(t)
 		c := newCloud()
-		s := &site{cloud: c, ledger: records, observer: &observer{}}
+		s := &site{cloud: c, ledger: records, book: book, observer: &observer{}}
 		s.launcher = launch.New(launch.Options{
-			Ledger: records, Forge: c, Fleet: c, Queue: c, Observer: c, Pools: []run.Pool{run.DefaultPool(wire.DefaultPool)},
+			Ledger: records, Forge: c, Fleet: c, Queue: c, Observer: c, Places: book, Rules: placestest.Rules{}, Pools: []run.Pool{run.DefaultPool(wire.DefaultPool)},
 			Admit: func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
 		})
 		for j := range int64(jobs) {

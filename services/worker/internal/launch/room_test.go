@@ -1,0 +1,165 @@
+package launch_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// serve does what the worker that leads does: it promises places to those in line, and has them looked at.
+func (w *world) serve() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var line []places.Waiting
+	for _, v := range w.runs {
+		if standing, ok := w.places.Standing(v.record, w.rules); ok {
+			line = append(line, standing)
+		}
+	}
+	var served []places.Waiting
+	w.places, served = w.places.Serve(line, w.rules, time.Now())
+	for _, s := range served {
+		r := w.runs[s.Job].record
+		w.queue = append(w.queue, message{job: s.Job, ev: run.Queued{Job: r.Job, At: r.LastQueuedAt}, at: time.Now()})
+	}
+}
+
+func (w *world) running() (n int) {
+	for _, s := range w.sandboxes {
+		if s.running {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAJobWithoutAPlaceIsNothingYetButInLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.rules.Fleet.Max = 1
+		for id := range int64(2) {
+			w.deliver(t.Context(), message{job: id + 1, ev: run.Queued{Job: job(id + 1), At: time.Now()}}, nil)
+		}
+		waits := w.runs[2].record
+		if len(w.sandboxes) != 1 || len(w.registrations) != 1 || w.runners[waits.Runner].record.State != run.Unknown {
+			t.Errorf("sandboxes %v, registrations %v, runner %+v; want nothing of the second", w.sandboxes, w.registrations, w.runners[waits.Runner])
+		}
+		if !waits.InLine || waits.Attempts != 1 || waits.Failures != 0 || waits.Reason != "the whole fleet has as many sandboxes as it may: max_sandboxes is 1" {
+			t.Errorf("record %+v", waits)
+		}
+		w.settle(t, time.Minute)
+		if w.running() != 1 {
+			t.Errorf("%d run, want 1", w.running())
+		}
+	})
+}
+
+func TestAPlaceIsGivenBackOnceTheSandboxIsGone(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		ends bool // by itself, with its job
+		free bool // two seconds after the job's end
+	}{
+		"of a runner that ends with its job":             {true, true},
+		"of a runner that tidies up, not before it ends": {false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.rules.USD = 0.5
+				w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+				name := w.runs[1].record.Runner
+				w.deliver(t.Context(), message{job: 1, ev: run.Started{Job: job(1), Runner: name}}, nil)
+				delete(w.registrations, name)
+				w.deliver(t.Context(), message{job: 1, ev: run.Finished{Job: job(1), Runner: name, Conclusion: "success"}}, nil)
+				if len(w.places.Held) != 1 {
+					t.Fatalf("places %v, want its own while it runs", w.places.Held)
+				}
+				w.sandboxes[0].running = !tt.ends
+				w.settle(t, 3*time.Second)
+				if free := len(w.places.Held) == 0; free != tt.free {
+					t.Errorf("given back: %v, want %v", free, tt.free)
+				}
+				w.settle(t, time.Minute)
+				if w.running() != 0 || len(w.places.Held) != 0 || w.places.Cost(places.All, time.Now()) == 0 {
+					t.Errorf("%d run, places %v, cost %v", w.running(), w.places.Held, w.places.Spent)
+				}
+			})
+		})
+	}
+}
+
+// A worker may die at each of its calls: the limit holds, and once the places are served each job has had its runner.
+func TestAWorkerThatDiesAtAnyCallNeitherExceedsALimitNorStrandsAJob(t *testing.T) {
+	for _, after := range []bool{false, true} {
+		for n := 0; ; n++ {
+			f := &fuse{left: n, after: after}
+			t.Run(fmt.Sprintf("call %d, effect %v", n, after), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld()
+					w.rules.Fleet.Max = 1
+					w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+					w.deliver(t.Context(), message{job: 2, ev: run.Queued{Job: job(2), At: time.Now()}}, nil)
+					first := w.runs[1].record.Runner
+					w.deliver(t.Context(), message{job: 1, ev: run.Started{Job: job(1), Runner: first}}, nil)
+					w.sandboxes[0].running = false
+					delete(w.registrations, first)
+					w.deliver(t.Context(), message{job: 1, ev: run.Finished{Job: job(1), Runner: first, Conclusion: "success"}}, f)
+					for range 100 {
+						w.settle(t, time.Second)
+						w.serve()
+						if w.running() > 1 {
+							t.Fatalf("%d run, and one may", w.running())
+						}
+						time.Sleep(time.Second)
+					}
+					if live := w.live(2); live == nil {
+						t.Errorf("the second has no runner: %+v, places %+v", w.runs[2].record, w.places)
+					}
+				})
+			})
+			if !f.blown {
+				break
+			}
+		}
+	}
+}
+
+func TestWhatModalSaysOfAPoolHoldsForAllItsLaunches(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		err  error
+		kind places.Kind
+	}{
+		"no room": {&run.LimitedError{Until: time.Now(), Err: errors.New("boom")}, places.Pace},
+		"refused": {&run.PermanentError{Err: errors.New("boom"), Advice: "mend it"}, places.Broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.createErr = func(run.Runner) (bool, error) { return false, tt.err }
+				w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+				w.createErr = nil
+				w.deliver(t.Context(), message{job: 2, ev: run.Queued{Job: job(2), At: time.Now()}}, nil)
+				if r := w.runs[2].record; !r.InLine || len(w.sandboxes) != 0 || r.State != run.Waiting {
+					t.Errorf("the second: %+v, sandboxes %v", r, w.sandboxes)
+				}
+				if len(w.places.Held) != 0 {
+					t.Errorf("places %v", w.places.Held)
+				}
+				_, o := w.places.Take(places.AskFor(run.Name{Job: 3, Attempt: 1}, job(3), w.rules), w.rules, time.Now())
+				if o == nil || o.Kind != tt.kind {
+					t.Errorf("a third waits for %v, want %s", o, tt.kind)
+				}
+			})
+		})
+	}
+}

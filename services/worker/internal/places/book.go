@@ -1,0 +1,128 @@
+package places
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	// key of the record in the bucket.
+	key = "places"
+	// maxConflicts is how often a change is made anew because another worker was faster. Each time one of them gets on.
+	maxConflicts = 30
+	// callTimeout bounds one call to NATS, which answers within milliseconds when it is well.
+	callTimeout = 5 * time.Second
+)
+
+// Book keeps the record. It is safe for concurrent use.
+type Book struct {
+	js jetstream.JetStream
+
+	// turn holds one entry while a change is made: a worker's own changes do not race each other.
+	turn chan struct{}
+
+	mu sync.Mutex
+	kv jetstream.KeyValue
+}
+
+// NewBook makes a Book. The bucket need not exist yet. It calls nobody.
+func NewBook(js jetstream.JetStream) *Book { return &Book{js: js, turn: make(chan struct{}, 1)} }
+
+// Read returns the record and its revision, which is 0 if there is none yet.
+func (b *Book) Read(ctx context.Context) (Record, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	kv, err := b.open(ctx)
+	if err != nil {
+		return Record{}, 0, err
+	}
+	entry, err := kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return Record{}, 0, nil
+	}
+	if err != nil {
+		return Record{}, 0, fmt.Errorf("get %s: %w", key, err)
+	}
+	var r Record
+	if err := json.Unmarshal(entry.Value(), &r); err != nil {
+		return Record{}, 0, fmt.Errorf("decode %s at revision %d: %w", key, entry.Revision(), err)
+	}
+	return r, entry.Revision(), nil
+}
+
+// Change makes the record what change makes of it, which may be asked more than once and must not keep what it is given. It
+// returns the revision at which that is so. After an error that may or may not have happened.
+func (b *Book) Change(ctx context.Context, change func(Record) Record) (uint64, error) {
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return 0, fmt.Errorf("wait to change %s: %w", key, context.Cause(ctx))
+	}
+	for range maxConflicts {
+		before, revision, err := b.Read(ctx)
+		if err != nil {
+			return 0, err
+		}
+		after := change(before)
+		if same(before, after) {
+			return revision, nil
+		}
+		saved, err := b.save(ctx, after, revision)
+		if !errors.Is(err, run.ErrConflict) {
+			return saved, err
+		}
+	}
+	return 0, fmt.Errorf("%s: %w, %d times", key, run.ErrConflict, maxConflicts)
+}
+
+// same reports whether two records say the same, whether a map of theirs is empty or not there.
+func same(a, b Record) bool { return reflect.DeepEqual(a.clone(), b.clone()) }
+
+func (b *Book) save(ctx context.Context, r Record, revision uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	kv, err := b.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	value, err := json.Marshal(r)
+	if err != nil {
+		return 0, fmt.Errorf("encode %s: %w", key, err)
+	}
+	if revision == 0 {
+		revision, err = kv.Create(ctx, key, value)
+	} else {
+		revision, err = kv.Update(ctx, key, value, revision)
+	}
+	switch {
+	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+		return 0, fmt.Errorf("%s: %w", key, run.ErrConflict)
+	case err != nil:
+		return 0, fmt.Errorf("write %s: %w", key, err)
+	}
+	return revision, nil
+}
+
+func (b *Book) open(ctx context.Context) (jetstream.KeyValue, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.kv == nil {
+		kv, err := b.js.KeyValue(ctx, wire.BucketControl)
+		if err != nil {
+			return nil, fmt.Errorf("open bucket %s: %w", wire.BucketControl, err)
+		}
+		b.kv = kv
+	}
+	return b.kv, nil
+}

@@ -1,0 +1,20 @@
+// Package places says which launch may have a sandbox now, and which must wait: for room, for its turn, for money, for a
+// pool that is mended, or for an operator.
+//
+// One record, in the KV bucket "control", names the runners that hold a place. It changes by compare-and-set only, so that
+// a limit holds exactly, however many workers race for the last place and whenever they die: a launch takes its place
+// before it calls Modal, and gives it back only once its sandbox is known to be gone, or never to come. What nobody gave
+// back a sweep finds, by Modal's own list. It is one record for all pools, since a limit over all of them, or of one
+// repository in several, could not be exact over several records.
+//
+// A limit is one of a scope: all sandboxes, those of a pool, of an owner, or of a repository. As long as no scope of a
+// launch is short, it takes its place where its message arrived. Once somebody had to wait, the scope is short: its places
+// are then promised to those who wait, in the order of line.go, by the worker that leads. Should two lead, or none, the
+// limits hold all the same: a promise is a place, and where nobody has stood in line for long, whoever comes may go.
+//
+// The record also has what is spent today, how fast each pool may create (AIMD), each pool's breaker, and what an operator has
+// paused, since each of them decides the same question for all workers at once.
+//
+// The rules (record.go, obstacle.go, pool.go, line.go) are pure; Book (book.go) keeps the record. No call to GitHub or Modal
+// may ever live here.
+package places
