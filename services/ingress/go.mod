@@ -9,6 +9,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	go.opentelemetry.io/otel v1.47.0 // traces
 	go.opentelemetry.io/otel/trace v1.47.0
+	golang.org/x/time v0.16.0 // token buckets
 	google.golang.org/protobuf v1.36.12 // the encoding of events
 	modal-github-runner/proto v0.0.0
 	modal-github-runner/services/internal v0.0.0
@@ -52,7 +53,6 @@ require (
 	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
-	golang.org/x/time v0.16.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/grpc v1.83.2 // indirect

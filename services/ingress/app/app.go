@@ -45,9 +45,13 @@ const (
 	idleTimeout       = time.Minute
 	// maxHeaderBytes is many times what GitHub sends; net/http adds 4 KiB to it.
 	maxHeaderBytes = 16 << 10
-	// bodyRoom is the memory for bodies that are not verified yet. It has room for 500 of GitHub's at once, of some 30 KiB
+	// bodyRoom is the memory for bodies that are not decided about yet. It has room for 500 of GitHub's at once, of some 30 KiB
 	// each; at 0.1 s a body that is 5,000 a second, more than one JetStream stores.
 	bodyRoom = 32 << 20
+	// connsPerEntry is how many connections there may be, beside those of verified webhooks at work, for each entry that the
+	// room for bodies has. Twice the entries is the most that can be inside a request at once, so as many again are free to
+	// give way to new ones. With bodyRoom it is 4,096 connections, of some 32 KiB each.
+	connsPerEntry = 4
 	// largestBodies is how many of the largest bodies have room at least, however large an operator lets them be.
 	largestBodies = 4
 )
@@ -127,9 +131,13 @@ func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 		return err
 	}
 	a.stack.Push("tracing", flushTraces)
-	bodies := limit.NewBodies(max(bodyRoom, largestBodies*int64(o.Config.MaxBody)))
-	inFlight := limit.NewInFlight(o.Config.MaxInFlight)
-	m, err := newMetrics(registry, bodies, inFlight)
+	room := max(bodyRoom, largestBodies*int64(o.Config.MaxBody))
+	l := limits{
+		conns:    limit.NewConns(connsPerEntry*int(room/limit.EntryCost) + o.Config.MaxInFlight),
+		bodies:   limit.NewBodies(room),
+		inFlight: limit.NewInFlight(o.Config.MaxInFlight),
+	}
+	m, err := newMetrics(registry, l)
 	if err != nil {
 		return err
 	}
@@ -143,13 +151,16 @@ func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 		Keys:      keys,
 		Policy:    webhook.Policy{Pools: pools, Repos: o.Config.AllowedRepos},
 		Publisher: publish.New(js, tracer, publishTimeout, m.observePublish),
-		Bodies:    bodies,
-		InFlight:  inFlight,
+		Bodies:    l.bodies,
+		Sources:   limit.NewSources(o.Config.TrustedProxies, o.Config.source()),
+		InFlight:  l.inFlight,
+		Tenants:   limit.NewTenants(o.Config.tenant()),
 		MaxBody:   int64(o.Config.MaxBody),
 		Logger:    o.Logger,
 		Tracer:    tracer,
 		Observe:   m.observeDelivery,
 	}))
+	l.conns.Guard(a.server)
 	a.probes = obs.NewAdmin(obs.AdminOptions{
 		Registry: registry, Logger: o.Logger, Checks: checks, Pprof: o.Config.Pprof,
 	})

@@ -15,11 +15,15 @@ import (
 	"modal-github-runner/services/internal/config"
 )
 
+func someLimits() limits {
+	return limits{limit.NewConns(1), limit.NewBodies(limit.EntryCost), limit.NewInFlight(1)}
+}
+
 // Operators build on these names: a change here breaks their dashboards and alerts.
 func TestMetricNamesAreAsPromised(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	m, err := newMetrics(registry, limit.NewBodies(limit.EntryCost), limit.NewInFlight(1))
+	m, err := newMetrics(registry, someLimits())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +46,14 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		got = append(got, strings.Join(labels, " "))
 	}
 	want := []string{
+		"ingress_connections",
+		"ingress_connections_dropped_total",
 		"ingress_deliveries_total action event outcome",
 		"ingress_delivery_seconds",
 		"ingress_inflight_requests",
 		"ingress_last_verified_delivery_timestamp_seconds",
 		"ingress_publish_seconds outcome",
+		"ingress_throttled_total limit",
 		"ingress_unverified_bytes",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -59,7 +66,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 
 func TestOnlyVerifiedDeliveriesCountAsSeen(t *testing.T) {
 	t.Parallel()
-	m, err := newMetrics(prometheus.NewRegistry(), limit.NewBodies(limit.EntryCost), limit.NewInFlight(1))
+	m, err := newMetrics(prometheus.NewRegistry(), someLimits())
 	if err != nil {
 		t.Fatal(err)
 	}

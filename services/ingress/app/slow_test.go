@@ -26,7 +26,7 @@ func hold(t *testing.T, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	// The server says "100 Continue" when it begins to read the body.
-	headers := "POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+	headers := "POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1048576\r\nExpect: 100-continue\r\n\r\n"
 	if _, err := conn.Write([]byte(headers)); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ func TestABurstOfWebhooksIsAcceptedInTime(t *testing.T) {
 	covers(t, "F15")
 	s := start(t, rig.Options{Env: []string{"ALLOWED_REPOS=Codertocat/Hello-World"}})
 	s.do(s.Worker(0).Stop(stopLimit))
-	const webhooks, senders = 20 * 256, 64
+	// As many at once as ingress has places for by default, so that its limits are felt.
+	const webhooks, senders = 20 * 256, 256
 	body := relabel(t, "workflow_job/queued.payload.json")
 	var (
 		sending sync.WaitGroup

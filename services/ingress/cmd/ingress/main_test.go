@@ -106,6 +106,7 @@ golang.org/x/crypto
 golang.org/x/net
 golang.org/x/sys
 golang.org/x/text
+golang.org/x/time
 google.golang.org/genproto/googleapis/api
 google.golang.org/genproto/googleapis/rpc
 google.golang.org/grpc

@@ -12,7 +12,7 @@ const EntryCost = 32 << 10
 // Bodies bounds the memory of request bodies that nobody has vouched for yet. Where room lacks, the body that has been on
 // its way longest is cut off: a sender that sends at once has its place for milliseconds, one that holds its body back
 // loses it to those who come after. So strangers can't keep others out by being slow. There is no share per address,
-// because behind a reverse proxy strangers and GitHub have the same one.
+// because behind a reverse proxy strangers and GitHub may have the same one; see [Sources].
 //
 // It is safe for concurrent use.
 type Bodies struct {
@@ -105,6 +105,9 @@ func (o *Body) Leave() {
 		o.place = nil
 	}
 }
+
+// Short reports whether more than half of the room is taken.
+func (b *Bodies) Short() bool { return 2*b.Held() > b.room }
 
 // Held is how many bytes are counted now.
 func (b *Bodies) Held() int64 {

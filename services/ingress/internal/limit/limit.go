@@ -1,5 +1,6 @@
-// Package limit bounds what the public may use up: the memory of bodies on their way in, requests at work, and log lines
-// about requests that nobody vouched for.
+// Package limit bounds what the public may use up: connections, the memory of bodies on their way in, requests at work, and
+// log lines about requests that nobody vouched for. Where room or places are short, it also knows whom to refuse first: a
+// source that sends much without a signature, a tenant that sends more than its rate. Until then, rates refuse nobody.
 //
 // What may never happen here: waiting. What is over the limit is refused at once, so that a flood costs no memory.
 package limit
@@ -20,12 +21,21 @@ type InFlight struct {
 func NewInFlight(maximum int) *InFlight { return &InFlight{maximum: int64(maximum)} }
 
 // Enter reports whether one more request may be at work; then leave must be called once, when its work is done.
-func (l *InFlight) Enter() (leave func(), ok bool) {
-	if l.now.Add(1) > l.maximum {
-		l.now.Add(-1)
-		return nil, false
+func (l *InFlight) Enter() (leave func(), ok bool) { return l.enter(l.maximum) }
+
+// EnterBeyondRate is Enter for those who are beyond their rate: half of the places, rounded down, are kept from them.
+func (l *InFlight) EnterBeyondRate() (leave func(), ok bool) { return l.enter(l.maximum - l.maximum/2) }
+
+func (l *InFlight) enter(maximum int64) (leave func(), ok bool) {
+	for {
+		now := l.now.Load()
+		if now >= maximum {
+			return nil, false
+		}
+		if l.now.CompareAndSwap(now, now+1) {
+			return func() { l.now.Add(-1) }, true
+		}
 	}
-	return func() { l.now.Add(-1) }, true
 }
 
 // Now is how many requests are at work.

@@ -23,6 +23,33 @@ func TestInFlightRefusesWhatIsOverTheMaximum(t *testing.T) {
 	}
 }
 
+func TestHalfOfThePlacesAreKeptFromThoseBeyondTheirRate(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ maximum, want int }{
+		"an even number":           {4, 2},
+		"an odd number":            {5, 3},
+		"a single one is not kept": {1, 1},
+	} {
+		l, got := limit.NewInFlight(test.maximum), 0
+		for range test.maximum {
+			if _, ok := l.EnterBeyondRate(); ok {
+				got++
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s: %d of %d entered, want %d", name, got, test.maximum, test.want)
+		}
+		for range test.maximum - test.want {
+			if _, ok := l.Enter(); !ok {
+				t.Errorf("%s: no place for others", name)
+			}
+		}
+		if _, ok := l.Enter(); ok {
+			t.Errorf("%s: more places than there are", name)
+		}
+	}
+}
+
 func TestSamplerLetsOneThroughPerIntervalAndCountsTheOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -208,7 +208,7 @@ func cut(s string) string {
 	for !utf8.RuneStart(s[end]) {
 		end--
 	}
-	return s[:end]
+	return strings.Clone(s[:end]) // The rest must not stay in memory as long as the event does.
 }
 
 func timestamp(t *time.Time) *timestamppb.Timestamp {

@@ -27,6 +27,21 @@ const (
 	Failed           Outcome = "error"
 )
 
+// Limit is what a delivery was throttled by; its values are the label values of the metric.
+type Limit string
+
+// What deliveries are throttled by.
+const (
+	BodyRoom         Limit = "body_room"         // no room for one more body
+	PushedOut        Limit = "pushed_out"        // its body gave way to others
+	SourceRate       Limit = "source_rate"       // its source sends too much that is not signed, and room is short
+	AtWork           Limit = "in_flight"         // as many are at work as may be
+	InstallationRate Limit = "installation_rate" // its tenant sends too much, and places are short
+)
+
+// Limits returns all there are.
+func Limits() []Limit { return []Limit{BodyRoom, PushedOut, SourceRate, AtWork, InstallationRate} }
+
 // The events that are told apart, and how all others are called, so that nobody can invent labels of metrics.
 const (
 	eventJob   = "workflow_job"
@@ -40,6 +55,7 @@ type Delivery struct {
 	Event    string
 	Action   string
 	Outcome  Outcome
+	Limit    Limit // empty unless Outcome is Throttled
 	Status   int
 	Duration time.Duration // from the end of the headers to the answer
 	Verified bool          // the signature was good
@@ -56,6 +72,10 @@ func (d *Delivery) done() bool { return d.Status != 0 }
 
 func (d *Delivery) refuse(status int, outcome Outcome, err error) {
 	d.Status, d.Outcome, d.err = status, outcome, err
+}
+
+func (d *Delivery) throttle(by Limit) {
+	d.Status, d.Outcome, d.Limit = http.StatusServiceUnavailable, Throttled, by
 }
 
 func (d *Delivery) accept(status int, outcome Outcome) { d.Status, d.Outcome = status, outcome }

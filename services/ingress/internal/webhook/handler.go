@@ -38,8 +38,10 @@ type Options struct {
 	Keys      *Keys
 	Policy    Policy
 	Publisher Publisher
-	Bodies    *limit.Bodies   // what is not verified yet
-	InFlight  *limit.InFlight // what is
+	Bodies    *limit.Bodies   // what is not verified and decided about yet
+	Sources   *limit.Sources  // who is refused first while Bodies is short
+	InFlight  *limit.InFlight // what is being published
+	Tenants   *limit.Tenants  // who is refused first while InFlight is short
 	MaxBody   int64           // bytes
 	Logger    *slog.Logger
 	Tracer    trace.Tracer
@@ -85,27 +87,39 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // handle fills in d, in the order of the table.
 func (h *Handler) handle(ctx context.Context, w http.ResponseWriter, r *http.Request, d *Delivery) {
-	body := h.receive(w, r, d)
+	h.receive(w, r, d)
 	if d.done() {
 		return
 	}
-	leave, ok := h.options.InFlight.Enter()
-	if !ok {
-		d.refuse(http.StatusServiceUnavailable, Throttled, errors.New("too many requests at work"))
+	leave := h.enter(d)
+	if d.done() {
 		return
 	}
 	defer leave()
+	duplicate, err := h.options.Publisher.Publish(ctx, d.job)
+	switch {
+	case err != nil:
+		d.refuse(http.StatusServiceUnavailable, QueueUnavailable, err)
+	case duplicate:
+		d.accept(http.StatusAccepted, Duplicate)
+	default:
+		d.accept(http.StatusAccepted, Published)
+	}
+}
+
+// understand decides about a signed body; d is done unless it is a job to publish.
+func (h *Handler) understand(body []byte, d *Delivery) {
 	switch d.Event {
 	case eventPing:
 		d.accept(http.StatusOK, Pinged)
 	case eventJob:
-		h.handleJob(ctx, body, d)
+		h.understandJob(body, d)
 	default:
 		d.ignore(OtherEvent)
 	}
 }
 
-func (h *Handler) handleJob(ctx context.Context, body []byte, d *Delivery) {
+func (h *Handler) understandJob(body []byte, d *Delivery) {
 	ev, err := Decode(body)
 	if err != nil {
 		d.refuse(http.StatusBadRequest, Malformed, err)
@@ -118,15 +132,21 @@ func (h *Handler) handleJob(ctx context.Context, body []byte, d *Delivery) {
 		return
 	}
 	ev.Pool, ev.DeliveryId, ev.ReceivedAt = verdict.Pool, d.id, timestamppb.New(d.received)
-	duplicate, err := h.options.Publisher.Publish(ctx, ev)
-	switch {
-	case err != nil:
-		d.refuse(http.StatusServiceUnavailable, QueueUnavailable, err)
-	case duplicate:
-		d.accept(http.StatusAccepted, Duplicate)
-	default:
-		d.accept(http.StatusAccepted, Published)
+}
+
+// enter takes a place for a job to publish; otherwise d is done. What tenants send is counted whether places are short or
+// not, so that who sends much is known by the time it matters.
+func (h *Handler) enter(d *Delivery) (leave func()) {
+	enter, reached := h.options.InFlight.Enter, AtWork
+	tenant := limit.TenantOf(d.job.GetInstallationId(), d.job.GetRepository().GetOwner())
+	if !h.options.Tenants.Take(tenant) {
+		enter, reached = h.options.InFlight.EnterBeyondRate, InstallationRate
 	}
+	leave, ok := enter()
+	if !ok {
+		d.throttle(reached)
+	}
+	return leave
 }
 
 // answer writes one of the constant bodies.

@@ -91,9 +91,9 @@ func cases(t *testing.T) map[string]struct {
 		"A07 too large, chunked":      {with(func(r *http.Request) { *r = *signed(strings.Repeat(" ", maxBody+1)); r.ContentLength = -1 }), 413, webhook.TooLarge, false},
 		"A07 exactly the limit":       {body(queued + strings.Repeat(" ", maxBody-len(queued))), 202, webhook.Published, true},
 		"F17 the client goes away":    {with(func(r *http.Request) { r.Body = io.NopCloser(unreadable{}) }), 400, webhook.Malformed, false},
-		"A08 too many at work":        {func(r *rig) *http.Request { r.inFlight.Enter(); return signed(queued) }, 503, webhook.Throttled, false},
+		"A08 too many at work":        {func(r *rig) *http.Request { r.occupy(places); return signed(queued) }, 503, webhook.Throttled, false},
 		"A08 too many at work are no matter of strangers": {func(r *rig) *http.Request {
-			r.inFlight.Enter()
+			r.occupy(places)
 			bad := signed(queued)
 			bad.Header.Del("X-Hub-Signature-256")
 			return bad

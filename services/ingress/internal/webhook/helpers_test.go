@@ -32,6 +32,14 @@ const (
 	maxBody  = 64 << 10
 	// room is for eight bodies that keep still.
 	room = 8 * limit.EntryCost
+	// places is how many requests may be at work.
+	places = 8
+)
+
+// The rates are soon used up.
+var (
+	sourceRate = limit.Rate{PerSecond: 1, Burst: 2}
+	tenantRate = limit.Rate{PerSecond: 1, Burst: 20}
 )
 
 // queue is a publisher that keeps what it stored and can be broken.
@@ -71,7 +79,9 @@ type rig struct {
 	handler    *webhook.Handler
 	queue      *queue
 	bodies     *limit.Bodies
+	sources    *limit.Sources
 	inFlight   *limit.InFlight
+	tenants    *limit.Tenants
 	mu         sync.Mutex
 	deliveries []webhook.Delivery
 	log        bytes.Buffer
@@ -83,13 +93,18 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{queue: &queue{}, bodies: limit.NewBodies(room), inFlight: limit.NewInFlight(1)}
+	r := &rig{
+		queue: &queue{}, bodies: limit.NewBodies(room), sources: limit.NewSources(1, sourceRate),
+		inFlight: limit.NewInFlight(places), tenants: limit.NewTenants(tenantRate),
+	}
 	r.handler = webhook.NewHandler(webhook.Options{
 		Keys:      keys,
 		Policy:    policy("Codertocat/Hello-World", "octo-org/*"),
 		Publisher: r.queue,
 		Bodies:    r.bodies,
+		Sources:   r.sources,
 		InFlight:  r.inFlight,
+		Tenants:   r.tenants,
 		MaxBody:   maxBody,
 		Logger:    slog.New(slog.NewTextHandler(&r.log, nil)),
 		Tracer:    noop.NewTracerProvider().Tracer(""),
@@ -108,6 +123,13 @@ func (r *rig) send(request *http.Request) *httptest.ResponseRecorder {
 	recorder := httptest.NewRecorder()
 	r.handler.ServeHTTP(recorder, request)
 	return recorder
+}
+
+// occupy takes so many places for requests at work.
+func (r *rig) occupy(number int) {
+	for range number {
+		r.inFlight.Enter()
+	}
 }
 
 // fill takes all the memory that bodies may have.

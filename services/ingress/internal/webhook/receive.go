@@ -20,31 +20,37 @@ const (
 	maxDeliveryBytes = 64
 )
 
-// receive returns the body of a request if it is signed; otherwise d is done.
-func (h *Handler) receive(w http.ResponseWriter, r *http.Request, d *Delivery) []byte {
+// receive reads, verifies and decides; d is done unless it is a job to publish. The body is not kept beyond that.
+func (h *Handler) receive(w http.ResponseWriter, r *http.Request, d *Delivery) {
+	source := h.options.Sources.Of(r)
+	defer func() { h.options.Sources.Learn(source, d.Verified) }()
 	// A writer without a connection has no deadlines, and nobody who could be slow. net/http lifts the deadline once the
 	// body has come whole.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(d.received.Add(bodyWithin))
 	if !isPlainJSON(r.Header) {
 		d.refuse(http.StatusUnsupportedMediaType, Malformed, errors.New("body must be application/json without encoding"))
-		return nil
+		return
 	}
 	if r.ContentLength > h.options.MaxBody {
 		d.refuse(http.StatusRequestEntityTooLarge, TooLarge, errors.New("declared body is too large"))
-		return nil
+		return
+	}
+	if h.options.Bodies.Short() && h.options.Sources.Suspect(source) {
+		w.Header().Set("Connection", "close") // Otherwise net/http would wait for the body before it answers.
+		d.throttle(SourceRate)
+		return
 	}
 	arriving, ok := h.options.Bodies.Enter(func() { _ = control.SetReadDeadline(time.Now()) })
 	if !ok {
-		d.refuse(http.StatusServiceUnavailable, Throttled, errors.New("no room for one more body"))
-		return nil
+		d.throttle(BodyRoom)
+		return
 	}
 	defer arriving.Leave()
 	body := h.read(http.MaxBytesReader(w, r.Body, h.options.MaxBody), arriving, d)
-	if d.done() || !h.verify(r, body, d) {
-		return nil
+	if !d.done() && h.verify(r, body, d) {
+		h.understand(body, d)
 	}
-	return body
 }
 
 // read returns a body that came whole; otherwise d is done.
@@ -55,7 +61,7 @@ func (h *Handler) read(from io.Reader, arriving *limit.Body, d *Delivery) []byte
 	case tooLarge:
 		d.refuse(http.StatusRequestEntityTooLarge, TooLarge, errors.New("body is too large"))
 	case !arrived:
-		d.refuse(http.StatusServiceUnavailable, Throttled, errors.New("body was pushed out by others"))
+		d.throttle(PushedOut)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		d.refuse(http.StatusBadRequest, Malformed, errors.New("body came too slowly"))
 	case err != nil:

@@ -72,6 +72,9 @@ func (d *Delivery) attrs() []slog.Attr {
 	if d.reason != None {
 		attrs = append(attrs, slog.String("reason", string(d.reason)))
 	}
+	if d.Limit != "" {
+		attrs = append(attrs, slog.String("limit", string(d.Limit)))
+	}
 	if job := d.job; job != nil {
 		attrs = append(attrs,
 			slog.Int64("job_id", job.GetJobId()), slog.Int64("run_id", job.GetRunId()),
