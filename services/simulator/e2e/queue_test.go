@@ -39,9 +39,16 @@ func TestAnEventThatComesTwiceStartsOneRunner(t *testing.T) {
 			tt.prepare()
 			before := len(s.modal(t.Context()).Sandboxes)
 			const jobs = 6
-			s.serve(workload.Options{Jobs: jobs, Seed: 8}, nil)
-			if made := len(s.modal(t.Context()).Sandboxes) - before; made != jobs {
-				t.Errorf("%d sandboxes were made for %d jobs", made, jobs)
+			served := s.serve(workload.Options{Jobs: jobs, Seed: 8}, nil)
+			// A job that lost its runner to another before that one's own was on its way gets a new one.
+			taken := 0
+			for _, j := range served.Jobs {
+				if j.TookFrom != "" {
+					taken++
+				}
+			}
+			if made := len(s.modal(t.Context()).Sandboxes) - before; made < jobs || made > jobs+taken {
+				t.Errorf("%d sandboxes were made for %d jobs, of which %d took another's runner", made, jobs, taken)
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"modal-github-runner/services/simulator/internal/world"
@@ -18,8 +17,7 @@ const launchesPerMinute = 180
 func TestManyJobsAtOnceAreRegisteredAsFastAsGitHubAllowsAndNotFaster(t *testing.T) {
 	long(t)
 	const matrices, size = 15, 205
-	appKey() // Outside of the bubble: it is for all of them.
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		u := begin(t, options{seed: 6, workers: 4, ingress: 2, calm: true})
 		u.agenda.run(warmUp)
 		registered := func() int { return u.github.APIStats().Calls["github.generate-jitconfig"][http.StatusCreated] }
@@ -34,17 +32,26 @@ func TestManyJobsAtOnceAreRegisteredAsFastAsGitHubAllowsAndNotFaster(t *testing.
 			}
 			u.dispatch("acme/app", specs...)
 		}
-		// 180 at once, and 180 after each minute.
-		least := time.Duration((matrices*size-1)/launchesPerMinute) * time.Minute
-		for registered() < matrices*size && time.Since(began) < 2*least {
-			time.Sleep(time.Second)
+		// took is how long so many registrations took, and how long they take at least: 180 come at once, and 180 after each minute.
+		took := func(jobs int) (time.Duration, time.Duration) {
+			least := time.Duration((jobs-1)/launchesPerMinute) * time.Minute
+			for registered() < jobs && time.Since(began) < 2*least {
+				time.Sleep(time.Second)
+			}
+			return time.Since(began), least
 		}
-		took := time.Since(began)
+		most, leastMost := took(matrices*size - launchesPerMinute)
+		all, least := took(matrices * size)
 		stats := u.github.APIStats()
-		t.Logf("%d registrations took %v of at least %v (%.1f %% more); the busiest minute cost %d points",
-			registered(), took, least, 100*(took-least).Seconds()/least.Seconds(), stats.PeakPointsPerMinute)
-		if took > least*105/100 {
+		t.Logf("all but a minute's registrations took %v of at least %v, all %d of them %v of at least %v; the busiest minute cost %d points",
+			most, leastMost, registered(), all, least, stats.PeakPointsPerMinute)
+		if most > leastMost*105/100 {
 			t.Error("that is more than 5 % above")
+		}
+		// Who of the last ones misses its turn has its next one a minute later. Chance decides that, and the runtime's preemption, which goes
+		// by real time.
+		if all > least*105/100+time.Minute {
+			t.Error("the last ones took more than a minute more")
 		}
 		if stats.SecondaryRefusals+stats.PrimaryRefusals != 0 {
 			t.Errorf("GitHub refused %d requests by its secondary limit and %d by its primary one", stats.SecondaryRefusals, stats.PrimaryRefusals)

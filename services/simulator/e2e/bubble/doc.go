@@ -1,4 +1,4 @@
-// Package bubble plays days of the whole system in seconds: the real ingress and worker apps, a real nats-server, and the
+// Package bubble plays a week of the whole system in minutes: the real ingress and worker apps, a real nats-server, and the
 // simulated GitHub and Modal, with no network and no process between them, in one bubble of testing/synctest. Time jumps to
 // the next moment at which anybody has something to do.
 //

@@ -25,12 +25,24 @@ import (
 // lookLimit bounds a look at the broker, in the bubble's time.
 const lookLimit = 30 * time.Second
 
-// limits are generous enough for an event that was lost and is found by a sweep, and no more. When all is well, a runner that
-// nobody needs is gone within calmSurplus. Register and Hear are for what sweeps find at GitHub: in its budget they come last, so
-// a limit of GitHub's in the middle costs another round or two of them.
+// limits are the sums of what one after the other may have to be waited for in a storm, outages left out. The workers' clocks are off
+// by clockError, so that two of them differ by twice that. GitHub's word to stop holds for a minute, and then sweeps go first.
 var limits = check.Limits{
-	Tidy: 6 * time.Minute, Idle: 13 * time.Minute, Surplus: 13 * time.Minute, Overlap: 2 * time.Minute, Register: 12 * time.Minute, CallsPerMinute: 120,
-	Hear: 65 * time.Minute,
+	// A sandbox ends by itself with its job. One that does not is ended by its job's completed event, which may have to be sent again.
+	Tidy: 6 * time.Minute,
+	// A sandbox that hangs: 6 min until one must have started, by two clocks; a message that was put off by a third clock; a look, and a
+	// stop of GitHub's in it; and it lingers.
+	Idle: 6*time.Minute + 3*clockError + time.Minute + time.Minute + time.Minute,
+	// The same, if its job has another runner as soon as it is there.
+	Surplus: 6*time.Minute + 3*clockError + time.Minute + time.Minute + time.Minute,
+	Overlap: 2 * time.Minute,
+	// Grace until its sandbox is missed, by a clock that is behind; 15 s until the sweep for that comes by, and as much until another
+	// worker leads; grace after its runner's end, by two clocks; the period of the sweep for registrations; a stop.
+	Register: 2*time.Minute + clockError + 30*time.Second + 2*time.Minute + 2*clockError + 2*time.Minute + time.Minute,
+	// The job's start comes late, a quarter of an hour, and at the second attempt, after 5 min; half an hour without a change, by a clock
+	// that is behind; the period of the sweep that asks then, a stop, and three questions that fail.
+	Hear:           15*time.Minute + 5*time.Minute + 30*time.Minute + clockError + time.Minute + time.Minute + 3*time.Minute,
+	CallsPerMinute: 120,
 }
 
 const calmSurplus = 30 * time.Second

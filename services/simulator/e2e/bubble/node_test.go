@@ -89,12 +89,15 @@ func (u *universe) newWorker(number int) *node {
 	return n
 }
 
+// clockError is how far a worker's clock may be off.
+const clockError = 2 * time.Minute
+
 // clock is that of a worker. With skew, every other one goes ahead and the others behind.
 func (u *universe) clock(number int) func() time.Time {
 	if !u.options.skew {
 		return nil
 	}
-	off := 2 * time.Minute
+	off := clockError
 	if number%2 == 0 {
 		off = -off
 	}

@@ -3,6 +3,7 @@ package bubble_test
 import (
 	"flag"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,8 +40,7 @@ func (s scenario) play(t *testing.T) (exercised map[string]int) {
 	if *seed != 0 {
 		s.options.seed = *seed
 	}
-	appKey() // Outside of the bubble: it is for all of them.
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		u := begin(t, s.options)
 		s.script(u)
 		u.report()
@@ -77,6 +77,16 @@ func (s scenario) script(u *universe) {
 	people.leave()
 	u.agenda.run(warmUp + s.lasts + s.settle)
 	u.checker.Settled(u.world())
+}
+
+// inBubble runs f in a bubble of its own.
+func inBubble(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	appKey() // Outside of the bubble: it is for all of them.
+	// nats.go keeps timers in a sync.Pool, and one of another bubble ends the process. The second collection empties the pools.
+	runtime.GC()
+	runtime.GC()
+	synctest.Test(t, f)
 }
 
 // report fails the test for what should not be.
@@ -122,12 +132,12 @@ func TestInAShortStormNothingThatMustHoldIsViolated(t *testing.T) {
 	}.play(t)
 }
 
-// Two days with everything that can go wrong. Then nothing does any more, and all must come to rest.
-func TestDaysOfStormsLoseNoJobAndLeaveNothing(t *testing.T) {
+// A week with everything that can go wrong. Then nothing does any more, and all must come to rest.
+func TestAWeekOfStormsLosesNoJobAndLeavesNothing(t *testing.T) {
 	long(t)
 	exercised := scenario{
-		options: options{seed: 3, workers: 3, ingress: 2, twoHooks: true, skew: true}, jobs: 600, lasts: 46 * time.Hour,
-		weather: time.Hour, mishaps: 20 * time.Minute, settle: settleTime,
+		options: options{seed: 3, workers: 3, ingress: 2, twoHooks: true, skew: true}, jobs: 700, lasts: 7*24*time.Hour - settleTime,
+		weather: 2 * time.Hour, mishaps: 40 * time.Minute, settle: settleTime,
 	}.play(t)
 	prove(t, exercised, claims)
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 	// A bubble's timer that is due when it is made, as those of bufconn's pipes are, runs where it is made. With two processors two of them run at once
 	// in the one thread that the race detector has for a bubble's timers, and it crashes (as in https://go.dev/issue/78156). A run takes no longer with one.
 	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(400) // A quarter of a long run's time went into collecting a heap of a few dozen MB.
 	for name, value := range map[string]string{"MODAL_SERVER_URL": "http://" + modalAddr, "MODAL_CONFIG_PATH": os.DevNull} {
 		if err := os.Setenv(name, value); err != nil {
 			panic(err)

@@ -206,6 +206,12 @@ func TestChangesThatMustNotBeAreSeen(t *testing.T) {
 			"a registration stays without its sandbox",
 			func(w *check.World) { w.Runners = orphan }, func(w *check.World) { w.Runners = orphan }, false, "I6",
 		},
+		{
+			"a registration waits for its sandbox while a job waits for it",
+			noRoomFor("acme/app", "modal"), noRoomFor("acme/app", "modal"), false, "",
+		},
+		{"none of the jobs that wait may have it", noRoomFor("acme/lib", "modal"), noRoomFor("acme/lib", "modal"), false, "I6"},
+		{"none of the jobs that wait fits it", noRoomFor("acme/app", "large"), noRoomFor("acme/app", "large"), false, "I6"},
 		{"a registration is gone with the next look", func(w *check.World) { w.Runners = orphan }, func(*check.World) {}, false, ""},
 		{
 			"a record comes back from its end",
@@ -229,6 +235,16 @@ func TestChangesThatMustNotBeAreSeen(t *testing.T) {
 			c.Look(w)
 			expect(t, c, test.want)
 		})
+	}
+}
+
+// noRoomFor has a job wait, and a runner registered whose sandbox there was no room for: its own job ran elsewhere.
+func noRoomFor(repo, label string) func(*check.World) {
+	return func(w *check.World) {
+		w.Jobs = append(w.Jobs, world.Job{ID: 56, Repo: repo, Labels: []string{"self-hosted", label}, Status: world.Queued, QueuedAt: w.At})
+		w.Runners = []world.Runner{{
+			Name: second, Scope: world.Scope{Owner: "acme", Repo: "app"}, Labels: []string{"self-hosted", "modal"},
+		}}
 	}
 }
 

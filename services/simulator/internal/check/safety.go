@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"modal-github-runner/proto/wire"
@@ -117,7 +118,7 @@ func (c *Checker) noOrphanedRegistration(v view) {
 		job, _, ok := wire.ParseRunnerName(r.Name)
 		had := v.sandboxes[r.Name]
 		lives := slices.ContainsFunc(had, func(s fakemodal.SandboxRecord) bool { return !s.Ended() })
-		onItsWay := len(had) == 0 && v.jobs[job].Status == world.Queued // There may be no room for its sandbox yet.
+		onItsWay := len(had) == 0 && v.awaited(r) // There may be no room for its sandbox yet.
 		if !ok || lives || onItsWay {
 			continue
 		}
@@ -127,6 +128,15 @@ func (c *Checker) noOrphanedRegistration(v view) {
 			c.reportf("I6", since, job, "registration %s has no sandbox for longer than %v", r.Name, c.Limits.Register)
 		}
 	}
+}
+
+// awaited reports whether a job waits that GitHub could give the runner: its own one, or another that counts on it by now.
+func (v view) awaited(r world.Runner) bool {
+	return slices.ContainsFunc(v.Jobs, func(j world.Job) bool {
+		owner, _, _ := strings.Cut(j.Repo, "/")
+		inScope := j.Repo == r.Scope.Owner+"/"+r.Scope.Repo || r.Scope == world.Scope{Owner: owner}
+		return j.Status == world.Queued && inScope && !slices.ContainsFunc(j.Labels, func(l string) bool { return !slices.Contains(r.Labels, l) })
+	})
 }
 
 // nothingEndedAtWork: a job's end is its own, unless its sandbox came to harm.

@@ -86,7 +86,7 @@ func (b *Budget) Stop(ctx context.Context, caller string, until time.Time) {
 	now := b.store.now()
 	until = until.Add(b.store.lead())
 	clear(a.held)
-	if all := a.known.with(a.own, now); all.stopped(now) && all.Stop.After(until.Add(-sameStop)) {
+	if all := a.known.with(a.own, now); all.stopped(Launch, now) && all.Stop.After(until.Add(-sameStop)) {
 		return
 	}
 	b.Metrics.stop(until)
@@ -148,7 +148,7 @@ func (b *Budget) draw(ctx context.Context, a *account, lane Lane, points, wanted
 		room := all.room(lane, now)
 		if room < points {
 			reason, err := reasonMinute, errMinute
-			if all.stopped(now) {
+			if all.stopped(lane, now) {
 				reason, err = reasonStopped, errStopped
 			}
 			return b.refuse(a, lane, points, all.freeAt(lane, points, now), reason, err)

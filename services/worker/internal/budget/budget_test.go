@@ -199,7 +199,7 @@ func TestWithoutNATSAWorkerKeepsToItsShareAndTellsItLater(t *testing.T) {
 			t.Errorf("in spite of a stop it is to come back after %v", wait)
 		}
 		b.Stop(t.Context(), caller, time.Now().Add(20*time.Minute))
-		if r := onRecord(t, b); !r.stopped(time.Now()) || r.used(time.Now()) != 600 {
+		if r := onRecord(t, b); !r.stopped(Sweep, time.Now()) || r.used(time.Now()) != 600 {
 			t.Errorf("on record are a stop until %v and %d points, want 600", r.Stop, r.used(time.Now()))
 		}
 		if got := testutil.ToFloat64(b.Metrics.alone); got != 0 {

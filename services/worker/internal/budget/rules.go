@@ -38,6 +38,10 @@ const (
 	inFlightMargin = 10
 	// maxStop bounds what GitHub's word can stop: its longest limit is an hour's.
 	maxStop = 65 * time.Minute
+	// headStart is how long after a stop launches wait on. If one of those that come then is refused, all stop again for a minute:
+	// without it, one stop after the other would keep the other lanes out for as long as GitHub refuses launches. It costs launches
+	// 5 % of the time in which they are stopped by the minute. A whole second and the two that a put-off message takes fit into it.
+	headStart = 3 * time.Second
 )
 
 const (
@@ -109,14 +113,23 @@ func (r record) workers(now time.Time) (n int) {
 	return max(1, n)
 }
 
-// stopped reports whether GitHub wants to be left alone.
-func (r record) stopped(now time.Time) bool {
-	return r.Stop.After(now) && r.Stop.Before(now.Add(2*maxStop))
+// stopOver is when the lane may go on after a stop.
+func (r record) stopOver(lane Lane) time.Time {
+	if lane == Launch {
+		return r.Stop.Add(headStart)
+	}
+	return r.Stop
+}
+
+// stopped reports whether GitHub wants to be left alone, or other lanes go first.
+func (r record) stopped(lane Lane, now time.Time) bool {
+	over := r.stopOver(lane)
+	return over.After(now) && over.Before(now.Add(2*maxStop))
 }
 
 // room is how many points the lane may take.
 func (r record) room(lane Lane, now time.Time) int {
-	if r.stopped(now) {
+	if r.stopped(lane, now) {
 		return 0
 	}
 	left, _ := lane.leaves()
@@ -133,8 +146,8 @@ func (r record) fair(alone record, lane Lane, now time.Time) int {
 // freeAt is the time at which the lane may take so many points if nobody takes any before.
 func (r record) freeAt(lane Lane, points int, now time.Time) time.Time {
 	at := now
-	if r.stopped(now) {
-		at = r.Stop
+	if r.stopped(lane, now) {
+		at = r.stopOver(lane)
 	}
 	left, _ := lane.leaves()
 	lacking := points - (pointsPerMinute - left - r.used(at))
@@ -174,7 +187,7 @@ func (r record) with(other record, now time.Time) record {
 				sum.Seen[worker] = max(sum.Seen[worker], s)
 			}
 		}
-		if part.stopped(now) && part.Stop.After(sum.Stop) {
+		if part.stopped(Launch, now) && part.Stop.After(sum.Stop) { // Launches are stopped the longest.
 			sum.Stop = part.Stop
 		}
 	}

@@ -29,7 +29,11 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 	}
 	if err != nil {
 		h.Log.LogAttrs(ctx, slog.LevelWarn, "runner without a job not looked at", append(runnerAttrs(r), slog.Any("err", err))...)
-		h.at(h.Now().Add(run.LookAfter))
+		again := h.Now().Add(run.LookAfter)
+		if limited, ok := errors.AsType[*run.LimitedError](err); ok { // A minute later there may be no room again.
+			again = limited.Until.Add(h.backoff(1))
+		}
+		h.at(again)
 		return nil
 	}
 	if evidence == run.HasJob {

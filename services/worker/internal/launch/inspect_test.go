@@ -1,12 +1,14 @@
 package launch_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -78,6 +80,34 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 			})
 		})
 	}
+}
+
+// limitedForge has no room for questions until then.
+type limitedForge struct {
+	launch.Forge
+
+	until time.Time
+}
+
+func (f limitedForge) Sight(context.Context, run.Job) (run.Sighting, error) {
+	return run.Sighting{}, &run.LimitedError{Until: f.until, Err: errors.New("no room")}
+}
+
+// A look that GitHub has no room for comes again once it has: to come in each minute would be to come in vain, as long as GitHub is limited
+// again a minute later.
+func TestALookThatIsHeldBackComesAgainWhenItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.queue = []message{{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()}}
+		w.settle(t, time.Second)
+		time.Sleep(3 * time.Minute)
+		l, until := launcher(w, nil), time.Now().Add(20*time.Second)
+		l.Forge = limitedForge{l.Forge, until}
+		again, err := l.Handle(t.Context(), 1, run.Queued{Job: job(1), At: time.Now()})
+		if err != nil || again.Before(until) || again.After(until.Add(5*time.Second)) {
+			t.Errorf("it comes again in %v, %v, want soon after 20s", time.Until(again), err)
+		}
+	})
 }
 
 // A sandbox that says that its runner has a job is left alone, whatever the record says, until GitHub has completed the job.

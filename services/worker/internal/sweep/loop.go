@@ -18,6 +18,9 @@ const grace = 2 * time.Minute
 // runTimeout bounds one run of a sweep, so that a call without an end costs one run only. Most runs take seconds.
 const runTimeout = 10 * time.Minute
 
+// leastPause is how long at least a run that was held back is from the next one.
+const leastPause = time.Second
+
 // maxFailures is how many failures end a run: that many are no accident.
 const maxFailures = 10
 
@@ -98,7 +101,8 @@ type Observer interface {
 	Swept(loop string, r Report, err error)
 }
 
-// Run runs each loop at once and then as often as it says, until ctx ends. It returns when no run is left.
+// Run runs each loop at once and then as often as it says, until ctx ends; and in between as soon as there is room for a run that
+// GitHub or Modal had no room for: who only came by in its time could find no room each time. It returns when no run is left.
 func Run(ctx context.Context, loops []Loop, o Observer, log *slog.Logger) {
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -112,18 +116,26 @@ func (l Loop) run(ctx context.Context, o Observer, log *slog.Logger) {
 	defer ticker.Stop()
 	for last := (outcome{}); ; {
 		last = l.once(ctx, o, log, last)
+		var room <-chan time.Time
+		if last.held != nil {
+			room = time.After(max(leastPause, time.Until(last.held.Until)))
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-room:
 		}
 	}
 }
 
-// outcome is what is logged of a run.
+// outcome is what a run leaves for the next one.
 type outcome struct {
+	// found and reason are what was logged.
 	found  map[Kind]int
 	reason string
+	// held is for how long there is no room; nil if there was enough.
+	held *run.LimitedError
 }
 
 // once runs the sweep. What it found is told when that is not what the last run found, and a failure when its reason is new.
@@ -141,6 +153,7 @@ func (l Loop) once(ctx context.Context, o Observer, log *slog.Logger, last outco
 	}
 	if err != nil {
 		this.reason = err.Error()
+		this.held, _ = errors.AsType[*run.LimitedError](err)
 	}
 	if this.reason != "" && this.reason != last.reason {
 		log.LogAttrs(ctx, slog.LevelWarn, "sweep failed", slog.Any("err", err))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
@@ -52,6 +54,26 @@ func TestALoopRunsAtOnceAndThenInItsTime(t *testing.T) {
 		}})
 		if diff := cmp.Diff([]time.Duration{0, 10 * time.Second, 20 * time.Second, 30 * time.Second}, at); diff != "" || len(swept) != 4 {
 			t.Errorf("%v, %s", swept, diff)
+		}
+	})
+}
+
+// GitHub says to wait a minute, each time as long as a loop that comes by every two minutes could see it.
+func TestALoopThatWasHeldBackRunsAgainAsSoonAsItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		began := time.Now()
+		held := func(d time.Duration) error {
+			return fmt.Errorf("list: %w", &run.LimitedError{Until: began.Add(d), Err: errAway})
+		}
+		script := []error{held(50 * time.Second), held(50 * time.Second), held(0), nil, held(10 * time.Minute), nil}
+		loops(t, 5*time.Minute, sweep.Loop{Name: "a", Every: 2 * time.Minute, RunOnce: func(context.Context) (sweep.Report, error) {
+			at = append(at, time.Since(began))
+			return sweep.Report{}, script[len(at)-1]
+		}})
+		want := []time.Duration{0, 50 * time.Second, 51 * time.Second, 52 * time.Second, 2 * time.Minute, 4 * time.Minute}
+		if diff := cmp.Diff(want, at); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

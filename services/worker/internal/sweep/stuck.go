@@ -30,7 +30,8 @@ type Stuck struct {
 	Queue  Queue
 	Now    func() time.Time
 
-	// checked is when GitHub was last asked about a job that is still where it was.
+	// checked is when GitHub was last asked about a job that is still where it was. One of which it could not tell is due again in the
+	// next run, after all that are due for longer.
 	checked map[int64]time.Time
 }
 
@@ -50,8 +51,13 @@ func (s *Stuck) RunOnce(ctx context.Context) (Report, error) {
 		return t.result()
 	}
 	for _, record := range s.due(runs, began) {
-		s.checked[record.Value.Job.ID] = began
-		if t.found(s.check(ctx, record, began)) {
+		kind, err := s.check(ctx, record, began)
+		checked := began
+		if err != nil {
+			checked = began.Add(-patience(record.Value.State))
+		}
+		s.checked[record.Value.Job.ID] = checked
+		if t.found(kind, err) {
 			break
 		}
 	}
@@ -80,6 +86,18 @@ func (s *Stuck) restart(ctx context.Context, runs []Record[run.Run], runners []R
 	return false
 }
 
+// patience is how long a job may be in a state before GitHub is asked about it; zero for ever.
+func patience(s run.State) time.Duration {
+	switch s {
+	case run.Waiting, run.OnHold:
+		return waitTime
+	case run.Running:
+		return runningTime
+	case run.New, run.Done, run.Dead:
+	}
+	return 0
+}
+
 // due are the jobs to ask about now, those first that have waited longest for it.
 func (s *Stuck) due(runs []Record[run.Run], began time.Time) []Record[run.Run] {
 	before := s.checked
@@ -88,12 +106,8 @@ func (s *Stuck) due(runs []Record[run.Run], began time.Time) []Record[run.Run] {
 	var due []Record[run.Run]
 	for _, record := range runs {
 		r := record.Value
-		limit := waitTime
-		switch r.State {
-		case run.Waiting, run.OnHold:
-		case run.Running:
-			limit = runningTime
-		case run.New, run.Done, run.Dead:
+		limit := patience(r.State)
+		if limit == 0 {
 			continue
 		}
 		at := record.ChangedAt

@@ -198,6 +198,39 @@ func TestALimitOfGitHubsEndsTheRun(t *testing.T) {
 	}
 }
 
+// Two jobs run unheard of, and GitHub does not answer the first question. The next run asks again, those first that were not asked about.
+func TestAJobThatCouldNotBeAskedAboutIsAskedAboutInTheNextRun(t *testing.T) {
+	for call, tell := range map[string]string{"sight": "GitHub does not answer", "report": "its end can't be reported"} {
+		t.Run(tell, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{
+					fail:     map[string]error{call: fmt.Errorf("away: %w", &run.LimitedError{Until: time.Now(), Err: errAway})},
+					statuses: map[int64]run.Sighting{1: {Gone: true}, 2: {Gone: true}},
+					runs: []sweep.Record[run.Run]{
+						record(run.Run{Job: job(1), State: run.Running}, 50*time.Minute), record(run.Run{Job: job(2), State: run.Running}, 40*time.Minute),
+					},
+				}
+				s := stuck(w)
+				if _, err := s.RunOnce(t.Context()); !errors.Is(err, errAway) {
+					t.Fatal(err)
+				}
+				w.fail = nil
+				time.Sleep(time.Minute)
+				if _, err := s.RunOnce(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				var order []int64
+				for _, told := range w.told {
+					order = append(order, told.Event.(run.Finished).Job.ID)
+				}
+				if diff := cmp.Diff([]int64{2, 1}, order); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
 func TestAReportThatFailsIsNoFinding(t *testing.T) {
 	for name, runners := range map[string][]sweep.Record[run.Runner]{"after a question": living(), "without one": nil} {
 		w := &world{
