@@ -129,7 +129,8 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	a.metrics = m
 	publisher, records, book := intake.NewPublisher(js), ledger.New(js), places.NewBook(js)
 	launcher := launch.New(launch.Options{
-		Ledger: records, Forge: a.forge, Fleet: a.fleet, Queue: publisher, Places: book, Rules: a.rules, Observer: m, Pools: pools, Log: log,
+		Ledger: records, Forge: a.forge, Authors: a.forge, Fleet: a.fleet, Queue: publisher,
+		Places: book, Rules: a.rules, Observer: m, Pools: pools, Log: log,
 		Admit: a.admit, Ready: a.fleet.Ready, Now: o.Now,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})

@@ -82,6 +82,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		"worker_launches_total pool outcome",
 		"worker_messages_total verdict",
 		"worker_modal_requests_total method code",
+		"worker_notices_total outcome",
 		`worker_paused reason="no_image"`,
 		`worker_paused reason="operator"`,
 		"worker_places pool state",

@@ -68,6 +68,7 @@ func TestAnswersFollowTheDescription(t *testing.T) {
 	}
 	_, _, err = inst.Actions.GetWorkflowRunByID(ctx, "acme", "app", run.ID)
 	must(t, err)
+	r.checkRuns(run.SHA)
 	must(t, r.World.CancelRun(run.ID))
 	list, _, err := inst.Actions.ListWorkflowJobs(ctx, "acme", "app", run.ID, nil)
 	must(t, err)

@@ -15,11 +15,15 @@ import (
 const appSlug = "modal-github-runner"
 
 // getApp serves GET /app.
-func getApp(c *call) (answer, error) {
-	return ok(shape.Object{
-		"id": c.gh.appID, "slug": appSlug, "node_id": shape.NodeID("App", c.gh.appID), "name": appSlug, "owner": c.links.Sender(),
-		"html_url": c.links.HTML + "/apps/" + appSlug, "permissions": c.gh.permissions, "events": []string{"workflow_job"},
-	})
+func getApp(c *call) (answer, error) { return ok(c.renderApp(c.gh.appID, appSlug)) }
+
+func (c *call) renderApp(id int64, slug string) shape.Object {
+	page := c.links.HTML + "/apps/" + slug
+	return shape.Object{
+		"id": id, "slug": slug, "node_id": shape.NodeID("App", id), "name": slug, "description": nil, "owner": c.links.Sender(),
+		"external_url": page, "html_url": page, "permissions": c.gh.permissions, "events": []string{"workflow_job"},
+		"created_at": shape.Time(c.gh.since), "updated_at": shape.Time(c.gh.since),
+	}
 }
 
 func (c *call) renderInstallation(i world.Installation) shape.Object {

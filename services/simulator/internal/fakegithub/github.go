@@ -20,6 +20,7 @@ import (
 
 	"modal-github-runner/services/simulator/internal/actionsrunner"
 	"modal-github-runner/services/simulator/internal/fakegithub/access"
+	"modal-github-runner/services/simulator/internal/fakegithub/checks"
 	"modal-github-runner/services/simulator/internal/fakegithub/hooks"
 	"modal-github-runner/services/simulator/internal/fakegithub/ratelimit"
 	"modal-github-runner/services/simulator/internal/fakegithub/runnerservice"
@@ -60,7 +61,7 @@ type Options struct {
 // DefaultPermissions are what an App for runners asks for.
 func DefaultPermissions() map[string]string {
 	return map[string]string{
-		"actions": "read", "administration": "write", "metadata": "read", "organization_self_hosted_runners": "write",
+		"actions": "read", "administration": "write", "checks": "write", "metadata": "read", "organization_self_hosted_runners": "write",
 		"organization_hooks": "write", "repository_hooks": "write",
 	}
 }
@@ -76,6 +77,8 @@ type GitHub struct {
 	desk        *access.Desk
 	limits      *ratelimit.Limiter
 	archive     []byte
+	checks      checks.Checks
+	since       time.Time
 	handler     http.Handler
 
 	mu       sync.Mutex
@@ -112,7 +115,7 @@ func New(o Options) (*GitHub, error) {
 		desk: access.New(access.Options{
 			AppID: o.AppID, AppKey: o.AppKey, Personal: o.Tokens, TokenLife: cmp.Or(o.TokenLife, time.Hour),
 		}),
-		appID: o.AppID, permissions: o.Permissions, limits: ratelimit.New(o.Limits), archive: archive,
+		appID: o.AppID, permissions: o.Permissions, limits: ratelimit.New(o.Limits), archive: archive, since: time.Now(),
 	}
 	g.PublishRunner(cmp.Or(o.RunnerVersion, actionsrunner.Version))
 	mux := http.NewServeMux()

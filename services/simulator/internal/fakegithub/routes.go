@@ -39,6 +39,10 @@ func allRoutes() []route {
 		{"POST " + repo + "/actions/runs/{run_id}/cancel", "cancel-run", "actions:write", cancelRun},
 		{"POST " + repo + "/actions/runs/{run_id}/rerun", "rerun", "actions:write", rerun},
 
+		{"POST " + repo + "/check-runs", "create-check-run", "checks:write", createCheckRun},
+		{"PATCH " + repo + "/check-runs/{check_run_id}", "update-check-run", "checks:write", updateCheckRun},
+		{"GET " + repo + "/commits/{ref}/check-runs", "list-check-runs", "checks", listCheckRuns},
+
 		{"GET " + repoHooks, "list-hooks", "repository_hooks", listHooks},
 		{"GET " + orgHooks, "list-hooks", "organization_hooks", listHooks},
 		{"GET " + repoHook, "list-deliveries", "repository_hooks", listDeliveries},

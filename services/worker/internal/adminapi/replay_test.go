@@ -48,6 +48,8 @@ func (o outside) Register(context.Context, run.Runner) (int64, config.Secret, er
 
 func (outside) Deregister(context.Context, run.Runner) error { return nil }
 
+func (outside) Inform(context.Context, run.Job, string) error { return nil }
+
 func (o outside) Create(_ context.Context, r run.Runner, _ run.Pool, _ config.Secret) (string, error) {
 	return "sb-" + wire.RunnerName(r.Name.Job, r.Name.Attempt), o.createErr
 }
@@ -104,7 +106,7 @@ func newWorker(t *testing.T) *worker {
 	records, log := ledger.New(w.js), slog.New(slog.NewJSONHandler(w.log, nil))
 	w.launcher = func(o outside) *launch.Launcher {
 		return launch.New(launch.Options{
-			Ledger: records, Forge: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Places: places.NewBook(w.js), Rules: placestest.Rules{}, Pools: []run.Pool{run.DefaultPool("default")},
+			Ledger: records, Forge: o, Authors: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Places: places.NewBook(w.js), Rules: placestest.Rules{}, Pools: []run.Pool{run.DefaultPool("default")},
 			Admit: func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
 		})
 	}

@@ -103,6 +103,12 @@ func (c *checker) buried(job int64, reason string) {
 	c.buriedAs[job] = reason
 }
 
+// informed is a new check run: there is one at most of each job, which was given up.
+func (c *checker) informed(job int64, reason string) {
+	c.thatf(len(c.s.gh.notices[job]) == 1 && c.buriedAs[job] != "", "I13", job, "%d check runs say that it was given up", len(c.s.gh.notices[job]))
+	c.secret(job, reason)
+}
+
 // watch looks at what lives, now and then.
 func (c *checker) watch() {
 	const every = 5 * time.Second

@@ -25,6 +25,8 @@ const (
 	GitHubLimit     Fault = "GitHub's rate limit"
 	GitHubLag       Fault = "GitHub's API lags behind"
 	DeregisterLost  Fault = "deregistration's answer lost"
+	NoticeLost      Fault = "check run's answer lost"
+	NoticeLate      Fault = "check run comes after its deadline"
 	ModalError      Fault = "Modal answers 503"
 	CreateLost      Fault = "create's answer lost"
 	CreateLate      Fault = "create works after its deadline"
@@ -87,6 +89,8 @@ func kindsOfFaults() []kind {
 		{GitHubLimit, 0, []string{"F10"}},
 		{GitHubLag, 0.05, []string{"F12"}},
 		{DeregisterLost, 0.01, nil},
+		{NoticeLost, 0.1, nil}, // There are few of them.
+		{NoticeLate, 0.1, nil},
 		{ModalError, 0.01, []string{"F65"}},
 		{CreateLost, 0.01, []string{"F45"}},
 		{CreateLate, 0.003, []string{"F45", "F64"}},

@@ -78,7 +78,12 @@ type github struct {
 	refuses map[int64]time.Duration
 	// attempts are those to deliver an event, oldest first. The id of one is its place, from 1.
 	attempts []attempt
+	// notices are the check runs of each job that say that it was given up, or, without a reason, that it was not after all.
+	notices map[int64][]notice
 }
+
+// notice is a check run.
+type notice struct{ reason string }
 
 // covers is GitHub's rule, written anew.
 func (r *ghRunner) covers(j *ghJob) bool {

@@ -1,6 +1,7 @@
 package exact
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,6 +123,38 @@ func (t *task) Busy(ctx context.Context, r run.Runner) (busy bool, err error) {
 		return t.s.spend(r.Job.Installation, 1)
 	})
 	return busy, err
+}
+
+// Inform is of launch.Forge: a look, and then a word if something else was said. A request that was due while the worker stood
+// still is not sent.
+func (t *task) Inform(ctx context.Context, j run.Job, reason string) error {
+	var found *notice
+	look := func() error {
+		for n := range t.s.gh.notices[j.ID] {
+			found = &t.s.gh.notices[j.ID][n]
+		}
+		return t.s.spend(j.Installation, 1)
+	}
+	if err := t.do(ctx, t.github("look for the check run"), look); err != nil || found == nil && reason == "" {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok && !t.time().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	c := t.github("say: " + cmp.Or(reason, "it runs after all"))
+	c.lost, c.late = NoticeLost, NoticeLate
+	return t.do(ctx, c, func() error {
+		if err := t.s.spend(j.Installation, 5); err != nil {
+			return err
+		}
+		if found != nil {
+			found.reason = reason
+			return nil
+		}
+		t.s.gh.notices[j.ID] = append(t.s.gh.notices[j.ID], notice{reason})
+		t.s.check.informed(j.ID, reason)
+		return nil
+	})
 }
 
 // Queued is of sweep.Jobs.

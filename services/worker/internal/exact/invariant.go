@@ -3,8 +3,8 @@ package exact
 // Invariant is what must always hold.
 type Invariant struct{ ID, Says string }
 
-// Invariants lists those that are checked, in their order. The others are about processes (I10, I11); that a replay makes
-// nothing happen twice (I13) is I3 and I8 with an operator who replays.
+// Invariants lists those that are checked, in their order. The others are about processes (I10, I11). That a replay makes
+// nothing happen twice is I3 and I8, too, with an operator who replays.
 func Invariants() []Invariant {
 	return []Invariant{
 		{"I1", "what is acknowledged is on record"},
@@ -17,5 +17,6 @@ func Invariants() []Invariant {
 		{"I8", "what is over stays over, and is on record as over"},
 		{"I9", "a worker has no more in hand than it may, and no job asks GitHub in a loop"},
 		{"I12", "the record says what became of the job, and why it waits"},
+		{"I13", "whatever is replayed, one check run at most tells a job's author that it was given up"},
 	}
 }

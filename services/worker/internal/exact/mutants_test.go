@@ -84,6 +84,10 @@ func mutants() []mutant {
 			old: "next.History = chronicle(r, next, ev, now)", new: "",
 		},
 		{
+			name: "a worker tells an author while another may be at it", invariant: "I13", file: "run/notice.go",
+			old: "NoticeTime = 2 * time.Minute", new: "NoticeTime = time.Second",
+		},
+		{
 			name: "a replay twice makes two runners", invariant: "I3", file: "run/replay.go",
 			old: "if r.State != Waiting {\n\t\treturn r, nil", new: "r.Runner = Name{}\n\tif r.State != Waiting {\n\t\treturn r, nil",
 		},

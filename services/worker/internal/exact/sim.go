@@ -119,7 +119,7 @@ func New(o Options) *Sim {
 	s.check = newChecker(s)
 	s.gh = github{
 		jobs: map[int64]*ghJob{}, runners: map[run.Name]*ghRunner{}, points: map[int64]int{}, minute: map[int64]time.Duration{},
-		refuses: map[int64]time.Duration{},
+		refuses: map[int64]time.Duration{}, notices: map[int64][]notice{},
 	}
 	s.modal = modal{boxes: map[string]*box{}, running: map[run.Name]*box{}}
 	s.queue = queue{pending: map[*message]bool{}, seen: map[string]time.Duration{}, later: map[string]*message{}}

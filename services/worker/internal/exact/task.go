@@ -167,7 +167,8 @@ func (t *task) tellf(format string, args ...any) {
 // launcher is the shell, as it is, in this worker's hands.
 func (t *task) launcher() *launch.Launcher {
 	return launch.New(launch.Options{
-		Ledger: t, Forge: t, Fleet: t, Queue: t, Places: t, Rules: t.s.rules(), Observer: silent{}, Pools: t.s.pools, Log: t.s.log, Rand: t.s.jitter,
+		Ledger: t, Forge: t, Authors: t, Fleet: t, Queue: t,
+		Places: t, Rules: t.s.rules(), Observer: silent{}, Pools: t.s.pools, Log: t.s.log, Rand: t.s.jitter,
 		Now: t.time, Admit: func(run.Job) error { return nil }, Ready: func() error { return nil },
 	})
 }

@@ -35,6 +35,7 @@ type Metrics struct {
 	requests  *prometheus.CounterVec
 	remaining *prometheus.GaugeVec
 	reset     *prometheus.GaugeVec
+	notices   *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics of this package.
@@ -49,8 +50,12 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		reset: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "worker_github_rate_limit_reset_timestamp_seconds", Help: "When GitHub's primary limit starts anew, as its last answer said.",
 		}, []string{"resource"}),
+		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "worker_notices_total",
+			Help: "Tries to tell a job's author that it was given up, or that it was not after all: told, withdrawn, limited, refused or error.",
+		}, []string{"outcome"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.remaining, m.reset} {
+	for _, c := range []prometheus.Collector{m.requests, m.remaining, m.reset, m.notices} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -105,6 +110,8 @@ func endpointOf(req *http.Request) string {
 		return "list_runners"
 	case strings.Contains(path, "/actions/runners/") && req.Method == http.MethodDelete:
 		return "delete_runner"
+	case strings.HasSuffix(path, "/check-runs") || strings.Contains(path, "/check-runs/"):
+		return "check_runs"
 	case strings.HasSuffix(path, "/installation"):
 		return "installation"
 	case strings.Contains(path, "/releases/"):

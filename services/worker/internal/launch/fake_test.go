@@ -70,6 +70,9 @@ type world struct {
 	sandboxes     []*sandbox
 	queue         []message
 	buried        map[int64]string
+	notices       map[int64][]string // what each check run of a job says
+	informErr     error              // what Inform answers instead
+	informs       int                // how often it was asked
 	places        places.Record
 	rules         placestest.Rules
 	serial        int
@@ -93,7 +96,7 @@ type versioned[T any] struct {
 func newWorld() *world {
 	return &world{
 		runs: map[int64]versioned[run.Run]{}, runners: map[run.Name]versioned[run.Runner]{},
-		registrations: map[run.Name]string{}, buried: map[int64]string{},
+		registrations: map[run.Name]string{}, buried: map[int64]string{}, notices: map[int64][]string{},
 	}
 }
 
@@ -235,6 +238,22 @@ func (w worker) Sight(_ context.Context, j run.Job) (seen run.Sighting, err erro
 func (w worker) Busy(_ context.Context, _ run.Runner) (busy bool, err error) {
 	err = w.do(func() { busy = w.busy })
 	return busy, err
+}
+
+// Inform is GitHub with a look before each word, as forge.Inform.
+func (w worker) Inform(_ context.Context, j run.Job, reason string) (err error) {
+	found := 0
+	if crash := w.do(func() { w.informs++; found, err = len(w.notices[j.ID]), w.informErr }); crash != nil || err != nil {
+		return errors.Join(crash, err)
+	}
+	return w.do(func() {
+		switch {
+		case found > 0:
+			w.notices[j.ID][0] = reason
+		case reason != "":
+			w.notices[j.ID] = append(w.notices[j.ID], reason)
+		}
+	})
 }
 
 func (w worker) Fate(_ context.Context, id string, _ bool) (fate run.Fate, err error) {

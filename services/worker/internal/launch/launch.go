@@ -25,6 +25,7 @@ const dismissEvery = 3 * time.Second
 type Options struct {
 	Ledger   Ledger
 	Forge    Forge
+	Authors  Authors
 	Fleet    Fleet
 	Queue    Queue
 	Places   Places
@@ -43,12 +44,14 @@ type Options struct {
 	Rand *rand.Rand
 }
 
-// Launcher handles what happened to jobs. It is safe for concurrent use, and keeps nothing between two calls.
+// Launcher handles what happened to jobs. It is safe for concurrent use, and keeps nothing of a job between two calls.
 type Launcher struct {
 	Options
 
 	pools map[string]run.Pool
 	rndMu sync.Mutex
+	// warned holds the owners of whom an operator was told that authors can't be told.
+	warned sync.Map
 }
 
 // New makes a Launcher.
@@ -66,6 +69,7 @@ func New(o Options) *Launcher {
 func (l *Launcher) Handle(ctx context.Context, job int64, ev run.Event) (again time.Time, err error) {
 	h := handling{Launcher: l, began: l.Now()}
 	_, err = h.decide(ctx, job, ev)
+	h.inform(ctx)
 	return h.verdict(err)
 }
 
@@ -73,6 +77,7 @@ func (l *Launcher) Handle(ctx context.Context, job int64, ev run.Event) (again t
 func (l *Launcher) HandleRunner(ctx context.Context, name run.Name, ev run.RunnerEvent) (again time.Time, err error) {
 	h := handling{Launcher: l, began: l.Now()}
 	_, err = h.decideRunner(ctx, name, ev)
+	h.inform(ctx)
 	return h.verdict(err)
 }
 
@@ -84,6 +89,8 @@ type handling struct {
 	// abroad is the time that GitHub and Modal took.
 	abroad time.Duration
 	again  time.Time
+	// notices are what authors are to be told in the end.
+	notices []run.Tell
 }
 
 // verdict is when to handle the event again. For lack of room or budget that is once there may be some, and no error.
@@ -105,6 +112,8 @@ func (h *handling) decide(ctx context.Context, job int64, ev run.Event) (run.Run
 			return run.Run{}, fmt.Errorf("load run %d: %w", job, err)
 		}
 		after, effects := run.Decide(before, ev, h.Now())
+		after, notices := run.Inform(after, ev, h.Now())
+		effects = append(effects, notices...)
 		if !reflect.DeepEqual(before, after) {
 			revision, err = h.Ledger.SaveRun(ctx, after, revision)
 			if errors.Is(err, run.ErrConflict) {
@@ -175,6 +184,8 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 		h.at(e.At)
 	case run.Bury:
 		return h.bury(ctx, e)
+	case run.Tell:
+		h.notices = append(h.notices, e)
 	case run.Create:
 		return h.create(ctx, e.Runner)
 	case run.Inspect:

@@ -21,7 +21,7 @@ import (
 func launcher(w *world, f *fuse) *launch.Launcher {
 	as := worker{world: w, fuse: f}
 	return launch.New(launch.Options{
-		Ledger: as, Forge: as, Fleet: as, Queue: as, Places: as, Rules: w.rules, Observer: discard{}, Log: slog.New(slog.DiscardHandler),
+		Ledger: as, Forge: as, Authors: as, Fleet: as, Queue: as, Places: as, Rules: w.rules, Observer: discard{}, Log: slog.New(slog.DiscardHandler),
 		Pools: []run.Pool{run.DefaultPool("default")},
 		Admit: func(j run.Job) error {
 			if j.Repo == "forbidden" {

@@ -34,6 +34,14 @@ type Forge interface {
 	Deregister(ctx context.Context, r run.Runner) error
 }
 
+// Authors are told at GitHub what became of their jobs.
+type Authors interface {
+	// Inform shows the author of a job, where GitHub shows the checks of its commit, the reason for which the job was given up;
+	// without a reason, that it was not after all, if the author was told so. Said again, it changes what was said before, as long
+	// as no two say something at once. After an error it may have been said; a run.PermanentError says that it never can be.
+	Inform(ctx context.Context, j run.Job, reason string) error
+}
+
 // Fleet runs sandboxes at Modal.
 type Fleet interface {
 	// Create starts the sandbox of the runner, under the runner's name. It returns run.ErrExists if one of that name

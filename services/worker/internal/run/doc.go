@@ -28,5 +28,6 @@
 // between any two steps or by two workers at once, leads to the same end.
 //
 // Each change of a Run is told in its History, in words for a person, with GitHub's id of the delivery that it comes of, if it
-// comes of one. STATES.md draws the states of both kinds of record.
+// comes of one. STATES.md draws the states of both kinds of record. What the author of a job that is given up is told at GitHub
+// is decided beside all that (Inform): no state depends on it.
 package run

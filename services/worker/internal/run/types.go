@@ -85,6 +85,8 @@ type Run struct {
 	HeldAt       time.Time `json:"held_at,omitzero"`
 	StartedAt    time.Time `json:"started_at,omitzero"`
 	FinishedAt   time.Time `json:"finished_at,omitzero"`
+	// Notice is how far the job's author has been told.
+	Notice Notice `json:"notice,omitzero"`
 	// History tells what became of the job, oldest first. Of a long one the middle is missing.
 	History []Note `json:"history,omitempty"`
 }

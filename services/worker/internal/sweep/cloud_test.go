@@ -85,6 +85,8 @@ func (c *cloud) Register(_ context.Context, r run.Runner) (int64, config.Secret,
 	return c.serial, config.NewSecret("jit"), nil
 }
 
+func (*cloud) Inform(context.Context, run.Job, string) error { return nil }
+
 func (c *cloud) Deregister(_ context.Context, r run.Runner) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"modal-github-runner/services/simulator/internal/fakegithub"
+	"modal-github-runner/services/simulator/internal/fakegithub/checks"
 	"modal-github-runner/services/simulator/internal/fakegithub/hooks"
 	"modal-github-runner/services/simulator/internal/fakegithub/ratelimit"
 	"modal-github-runner/services/simulator/internal/fault"
@@ -238,12 +239,13 @@ type State struct {
 	Deliveries hooks.Stats     `json:"deliveries"`
 	API        ratelimit.Stats `json:"api"`
 	Faults     map[string]int  `json:"faults"` // strikes by operation
+	CheckRuns  []checks.Run    `json:"check_runs"`
 }
 
 // Read takes the state.
 func Read(gh *fakegithub.GitHub) State {
 	return State{
 		Jobs: gh.World.Jobs(), Runners: gh.World.Runners(world.Scope{}), Hooks: gh.Hooks.List(), Deliveries: gh.Hooks.Stats(),
-		API: gh.APIStats(), Faults: gh.Faults.Strikes(),
+		API: gh.APIStats(), Faults: gh.Faults.Strikes(), CheckRuns: gh.CheckRuns(),
 	}
 }
