@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -159,10 +160,17 @@ func TestTerminateKillsTheWholeTree(t *testing.T) {
 	if code, err := s.Terminate(r.context(t), &modal.SandboxTerminateParams{Wait: true}); err != nil || code != 137 {
 		t.Errorf("terminate: %d, %v; want 137", code, err)
 	}
-	for _, pid := range lines[:2] {
-		stat, err := os.ReadFile("/proc/" + pid + "/stat")
-		if err == nil && !strings.Contains(string(stat), ") Z") {
-			t.Errorf("process %s still runs: %s", pid, stat)
+	for _, pid := range lines[:2] { // A process that was killed ends when it is its turn to run.
+		end := time.Now().Add(time.Minute)
+		for {
+			stat, err := os.ReadFile("/proc/" + pid + "/stat")
+			if err != nil || strings.Contains(string(stat), ") Z") {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("process %s still runs: %s", pid, stat)
+			}
+			runtime.Gosched()
 		}
 	}
 	if _, err := os.Stat(lines[2]); !errors.Is(err, os.ErrNotExist) {

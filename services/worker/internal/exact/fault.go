@@ -45,6 +45,7 @@ const (
 	LedgerReadOnly  Fault = "worker can pull but not write the ledger"
 	BrokerRestarts  Fault = "broker restarts"
 	GitHubAway      Fault = "GitHub away"
+	GPUsAway        Fault = "Modal has no GPUs for up to an hour"
 	ModalAway       Fault = "Modal away"
 	QueuePurged     Fault = "stream purged"
 	ClockSkew       Fault = "worker's clock wrong"
@@ -110,6 +111,7 @@ func kindsOfFaults() []kind {
 		{BrokerRestarts, 2, []string{"F29"}},
 		{GitHubAway, 1, nil},
 		{ModalAway, 1, nil},
+		{GPUsAway, 1, []string{"F46"}},
 		{QueuePurged, 0.3, []string{"F59"}},
 		{ClockSkew, 1, []string{"F54", "F55"}},
 		{TwoLeaders, 2, nil},

@@ -15,6 +15,9 @@ import (
 // deployment is the id of the workers.
 const deployment = "ours"
 
+// roomWait is what the adapter says when Modal has no room.
+const roomWait = 15 * time.Second
+
 // box is a sandbox. Its entrypoint settles whose the runner's time is, once: a job's, or the wish to end it.
 type box struct {
 	id        string
@@ -71,6 +74,9 @@ func (t *task) Create(ctx context.Context, r run.Runner, p run.Pool, jit config.
 		t.s.check.act(r, "created")
 		if t.s.modal.running[r.Name] != nil {
 			return run.ErrExists
+		}
+		if p.Name == gpuPool && t.s.now < t.s.gpusAway {
+			return &run.LimitedError{Until: t.s.time().Add(roomWait), Err: errors.New("modal: no GPU is free")}
 		}
 		if t.s.hits(ModalCapacity, t.dice) {
 			until := t.s.time().Add(t.dice.between(10*time.Second, time.Minute))

@@ -12,8 +12,11 @@ import (
 
 const (
 	poolName = "default"
+	gpuPool  = "gpu"
 	// label is the one that asks for us.
 	label = "modal"
+	// gpuLabel asks for the pool of GPUs, together with label.
+	gpuLabel = "gpu"
 	// owners have an installation each, and so a budget at GitHub each. The first are organizations, whose runners serve all
 	// their repositories.
 	owners        = 10
@@ -63,12 +66,12 @@ func (s *Sim) newJob(id, family int64) *ghJob {
 		ID: id, RunID: family, Owner: fmt.Sprintf("owner%d", owner), Repo: fmt.Sprintf("repo%d", home.below(reposOfOwner)), Private: true,
 		Installation: int64(owner + 1), OrgOwned: owner < organizations, Labels: []string{label}, Pool: poolName, CreatedAt: s.time(),
 	}}
-	j.takes = time.Second + time.Duration(-math.Log(1-float64(d.next()>>11)/(1<<53))*float64(time.Minute))
+	j.takes = time.Second + time.Duration(-math.Log(1-float64(d.next()>>11)/(1<<53))*float64(s.JobTime))
 	if d.chance(0.3) {
 		j.Labels = append(j.Labels, "self-hosted")
 	}
 	if d.chance(0.2) {
-		j.Labels = append(j.Labels, "gpu")
+		j.Labels, j.Pool = append(j.Labels, gpuLabel), gpuPool
 	}
 	cancelled, held := s.hitsPlan(JobCancelled, d), s.hitsPlan(JobHeld, d)
 	stealing, silence, unserved := s.hitsPlan(StolenByForeign, d), s.hitsPlan(StolenBySilent, d), s.hitsPlan(JobForeign, d)
@@ -96,10 +99,13 @@ func (s *Sim) hitsPlan(f Fault, d *dice) bool { return d.chance(s.rates[f]) && !
 
 // poolOf is the pool that labels ask for.
 func poolOf(labels []string) string {
-	if slices.Contains(labels, label) {
-		return poolName
+	switch {
+	case !slices.Contains(labels, label):
+		return ""
+	case slices.Contains(labels, gpuLabel):
+		return gpuPool
 	}
-	return ""
+	return poolName
 }
 
 // repos are those that the configuration names.

@@ -32,11 +32,15 @@ type Options struct {
 	Intensity float64
 	// Rate is how many jobs come in a second: 8 by default.
 	Rate float64
+	// JobTime is how long a job takes on average: a minute by default.
+	JobTime time.Duration
 	// Workers is how many there are: 4 by default.
 	Workers int
 	// SurplusLimit is how long a sandbox may live of which nobody has any use: 15 minutes by default, in which each sweep has
 	// a few turns, though GitHub or Modal be away for ten.
 	SurplusLimit time.Duration
+	// NoGPUs is for how long, from the start, Modal has no GPU.
+	NoGPUs time.Duration
 	// MaxSandboxes is how many may exist at a time; 0 for any number.
 	MaxSandboxes int
 	// Settle is how long what is left may take once faults have stopped: two hours by default. A job whose end nobody told of
@@ -78,7 +82,7 @@ type Sim struct {
 	open           int
 	healed         bool
 
-	brokerDown, githubDown, modalDown time.Duration
+	brokerDown, githubDown, modalDown, gpusAway time.Duration
 }
 
 // Calm is the intensity at which nothing goes wrong.
@@ -94,10 +98,10 @@ type Result struct {
 	Faults     map[Fault]int
 	Swept      map[sweep.Kind]int
 	Checks     map[string]int
-	// Conclusions counts GitHub's; Waits are from queued to started of the jobs that ran, sorted.
-	Conclusions map[string]int
-	Waits       []time.Duration
-	Sandboxes   int
+	// Conclusions counts GitHub's; Waits are from queued to started of the jobs that ran, sorted; CPUWaits, of those without a GPU.
+	Conclusions     map[string]int
+	Waits, CPUWaits []time.Duration
+	Sandboxes       int
 	// InUse is which part of the places was in use while jobs waited for one; 0 if none did.
 	InUse float64
 	Dead  int
@@ -106,9 +110,10 @@ type Result struct {
 // New begins a story.
 func New(o Options) *Sim {
 	o.Intensity, o.Rate, o.Workers = cmp.Or(o.Intensity, 1), cmp.Or(o.Rate, 8), cmp.Or(o.Workers, 4)
+	o.JobTime = cmp.Or(o.JobTime, time.Minute)
 	o.SurplusLimit, o.Settle = cmp.Or(o.SurplusLimit, 15*time.Minute), cmp.Or(o.Settle, 2*time.Hour)
 	s := &Sim{
-		Options: o, pools: []run.Pool{run.DefaultPool(poolName)}, log: slog.New(slog.DiscardHandler),
+		Options: o, pools: []run.Pool{run.DefaultPool(poolName), run.DefaultPool(gpuPool)}, log: slog.New(slog.DiscardHandler),
 		weather: newDice(o.Seed, 1), hands: newDice(o.Seed, 5), jitter: rand.New(newDice(o.Seed, 2)), //nolint:gosec // the story is to come out the same
 		runs: newShelf[int64, run.Run](), runners: newShelf[run.Name, run.Runner](),
 		messages: map[int64]uint64{}, rates: map[Fault]float64{}, faults: map[Fault]int{}, swept: map[sweep.Kind]int{},
@@ -132,6 +137,7 @@ func New(o Options) *Sim {
 // Run tells the story to its end.
 func (s *Sim) Run() Result {
 	last := s.plan()
+	s.gpusAway = s.NoGPUs
 	s.after(0, s.elect)
 	s.after(time.Second, s.blow)
 	s.after(time.Second, s.check.watch)
@@ -156,6 +162,7 @@ func (s *Sim) heal() {
 	s.tellf(0, "faults stop")
 	s.healed = true
 	s.brokerDown, s.githubDown, s.modalDown = min(s.brokerDown, s.now), min(s.githubDown, s.now), min(s.modalDown, s.now)
+	s.gpusAway = min(s.gpusAway, s.now)
 	clear(s.gh.refuses)
 	for _, w := range s.workers {
 		w.frozen, w.cutOff, w.mute, w.skew = min(w.frozen, s.now), min(w.cutOff, s.now), min(w.mute, s.now), 0
@@ -208,9 +215,13 @@ func (s *Sim) result() Result {
 		r.Conclusions[cmp.Or(j.conclusion, j.status)]++
 		if j.ran > 0 {
 			r.Waits = append(r.Waits, j.startedAt-j.queuedAt)
+			if j.Pool == poolName {
+				r.CPUWaits = append(r.CPUWaits, j.startedAt-j.queuedAt)
+			}
 		}
 	}
 	slices.Sort(r.Waits)
+	slices.Sort(r.CPUWaits)
 	for _, record := range s.runs.records {
 		if record.Value.State == run.Dead {
 			r.Dead++

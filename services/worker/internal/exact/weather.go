@@ -121,6 +121,7 @@ func (s *Sim) blow() {
 		{DedupeForgotten, func() { clear(s.queue.seen) }},
 		{QueuePurged, s.purge},
 		{GitHubAway, func() { s.githubDown = s.now + long }},
+		{GPUsAway, func() { s.gpusAway = s.now + 6*long }},
 		{ModalAway, func() { s.modalDown = s.now + long }},
 		{TwoLeaders, func() { s.leadToo(w, s.now+long) }},
 	} {
