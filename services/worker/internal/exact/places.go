@@ -3,6 +3,7 @@ package exact
 import (
 	"context"
 	"reflect"
+	"time"
 
 	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
@@ -67,6 +68,9 @@ func (c *checker) inUse() float64 {
 	}
 	return float64(sum) / float64(len(c.short)*c.s.MaxSandboxes)
 }
+
+// nobodyWaits reports whether the line need not be looked at: but for every tenth time, when it is looked at anyway.
+func (s *Sim) nobodyWaits() bool { return len(s.places.Short) == 0 && s.now/time.Second%10 != 0 }
 
 // crowded checks that no more sandboxes run than may.
 func (c *checker) crowded() {

@@ -23,7 +23,7 @@ func only(happen ...exact.Fault) map[exact.Fault]bool {
 // counts, I9), and the places are in use while jobs wait.
 func TestPlacesAreNeverTooManyAndSeldomIdle(t *testing.T) {
 	faultstest.Cover(t, "F41")
-	seeds, jobs := budget(2, 600)
+	seeds, jobs := budget(1, 600)
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -42,7 +42,7 @@ func TestPlacesAreNeverTooManyAndSeldomIdle(t *testing.T) {
 // An hour without GPUs holds up nobody who wants none.
 func TestWithoutGPUsAtModalOtherJobsWaitNoLonger(t *testing.T) {
 	faultstest.Cover(t, "F46")
-	seeds, jobs := budget(2, 500)
+	seeds, jobs := budget(1, 300)
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

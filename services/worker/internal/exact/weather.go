@@ -63,6 +63,10 @@ func (s *Sim) lead(w *worker, leads func() bool) {
 			if w.life != life || !w.alive || !leads() {
 				return
 			}
+			if l.name == "line" && s.nobodyWaits() { // It would look, and see that.
+				s.after(l.every, once)
+				return
+			}
 			s.spawn(w, 0, s.hands, func(t *task) {
 				ctx, cancel := context.WithDeadline(context.Background(), t.time().Add(10*time.Minute))
 				defer cancel()
