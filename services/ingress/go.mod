@@ -9,6 +9,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	go.opentelemetry.io/otel v1.47.0 // traces
 	go.opentelemetry.io/otel/trace v1.47.0
+	go.yaml.in/yaml/v4 v4.0.0 // indirect; the pools file
 	golang.org/x/time v0.16.0 // token buckets
 	google.golang.org/protobuf v1.36.12 // the encoding of events
 	modal-github-runner/proto v0.0.0

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"modal-github-runner/proto/pools"
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/ingress/internal/limit"
 	"modal-github-runner/services/ingress/internal/publish"
@@ -141,15 +142,18 @@ func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 	if err != nil {
 		return err
 	}
-	pools := []webhook.Pool{{Name: wire.DefaultPool, Label: wire.DefaultLabel}}
-	js, checks, err := a.connect(ctx, registry, pools)
+	source, err := openPools(o.Config.PoolsFile, o.Logger, registry)
+	if err != nil {
+		return err
+	}
+	js, checks, err := a.connect(ctx, registry, source)
 	if err != nil {
 		return err
 	}
 	tracer := tracing.Tracer("modal-github-runner/services/ingress")
 	a.server = newServer(o.Logger, webhook.NewHandler(webhook.Options{
 		Keys:      keys,
-		Policy:    webhook.Policy{Pools: pools, Repos: o.Config.AllowedRepos},
+		Policy:    webhook.Policy{Route: func(labels []string) (string, error) { return source.File().Route(labels) }, Repos: o.Config.AllowedRepos},
 		Publisher: publish.New(js, tracer, publishTimeout, m.observePublish),
 		Bodies:    l.bodies,
 		Sources:   limit.NewSources(o.Config.TrustedProxies, o.Config.source()),
@@ -169,7 +173,7 @@ func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 
 // connect begins to connect to NATS and to ensure the topology; both go on until the stack stops.
 func (a *App) connect(
-	ctx context.Context, registry prometheus.Registerer, pools []webhook.Pool,
+	ctx context.Context, registry prometheus.Registerer, source *pools.Source,
 ) (jetstream.JetStream, []obs.Check, error) {
 	log := a.options.Logger
 	conn, err := natsx.Connect(a.options.Config.NATS, natsx.Options{
@@ -183,11 +187,7 @@ func (a *App) connect(
 	if err != nil {
 		return nil, nil, err
 	}
-	names := make([]string, 0, len(pools))
-	for _, pool := range pools {
-		names = append(names, pool.Name)
-	}
-	guard := natsx.NewGuard(js, wire.JobsTopology(names), log)
+	guard := natsx.NewGuard(js, func() wire.Topology { return wire.JobsTopology(source.File().Names()) }, log)
 	guarding, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { guard.Run(guarding) })

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 
+	"modal-github-runner/proto/pools"
 	"modal-github-runner/services/internal/cli"
 	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/internal/obs"
@@ -25,6 +26,13 @@ func service() cli.Service[Config] {
 		Description: "GitHub's webhooks become job events in NATS.",
 		Log:         func(c Config) obs.LogConfig { return c.Log },
 		AdminAddr:   func(c Config) string { return c.AdminAddr },
+		Explain: func(c Config, w io.Writer) error {
+			source, err := pools.Open(c.PoolsFile)
+			if err != nil {
+				return err
+			}
+			return source.File().WriteTable(w)
+		},
 		Run: func(ctx context.Context, cfg Config, log *slog.Logger) error {
 			a, err := New(ctx, Options{Config: cfg, Logger: log})
 			if err != nil {

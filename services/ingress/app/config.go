@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"modal-github-runner/proto/pools"
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/ingress/internal/limit"
 	"modal-github-runner/services/internal/config"
@@ -18,6 +19,7 @@ type Config struct {
 	Secret         *config.SecretSource `env:"WEBHOOK_SECRET" required:"true" doc:"secret that GitHub signs webhooks with"`
 	SecretPrevious *config.SecretSource `env:"WEBHOOK_SECRET_PREVIOUS" doc:"secret before the present one, still accepted while it is changed"`
 	AllowedRepos   []wire.RepoPattern   `env:"ALLOWED_REPOS" doc:"repositories whose jobs run, a comma list of owner/repo and owner/*; without it all that are not public. A public one must be named as owner/repo, since strangers' pull requests run there"`
+	PoolsFile      string               `env:"POOLS_FILE" doc:"YAML file of the pools: labels, sizes, limits, weights, prices; read again when it changes. Without it there is the pool default for the label modal"`
 	MaxBody        config.ByteSize      `env:"INGRESS_MAX_BODY" default:"1MiB" min:"1KiB" max:"25MiB" doc:"largest webhook accepted; GitHub sends at most 25MiB"`
 	MaxInFlight    int                  `env:"INGRESS_MAX_IN_FLIGHT" default:"256" min:"1" max:"65536" doc:"events being stored at once, of some 100KiB at most"`
 	TenantRate     int                  `env:"INGRESS_INSTALLATION_RATE" default:"100" min:"1" max:"1000000" doc:"events a second of one installation of the App, or of one owner's own hooks; one that sends more gets only half of INGRESS_MAX_IN_FLIGHT, so that others are heard"`
@@ -47,6 +49,9 @@ func (c *Config) Validate() error {
 		config.CheckListen("INGRESS_ADMIN_ADDR", c.AdminAddr),
 		c.NATS.Validate(),
 		c.Trace.Validate(),
+	}
+	if _, err := pools.Open(c.PoolsFile); err != nil {
+		errs = append(errs, config.Faulty("POOLS_FILE", c.PoolsFile, err))
 	}
 	if config.ListenersClash(c.Addr, c.AdminAddr) {
 		errs = append(errs, config.Invalid("INGRESS_ADMIN_ADDR", "must not take the address of INGRESS_ADDR", c.AdminAddr))

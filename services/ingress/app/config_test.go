@@ -41,7 +41,12 @@ OTEL_TRACES_SAMPLER: must be always_on, always_off or traceidratio, with or with
 		"an address out of range":       {good("INGRESS_ADDR=127.0.0.1:99999"), `INGRESS_ADDR: must have a port from 0 to 65535, or a service's name, at its end (got "127.0.0.1:99999")`},
 		"an admin address out of range": {good("INGRESS_ADMIN_ADDR=:99999"), `INGRESS_ADMIN_ADDR: must have a port from 0 to 65535, or a service's name, at its end (got ":99999")`},
 		"one address for both":          {good("INGRESS_ADMIN_ADDR=127.0.0.1:8080"), `INGRESS_ADMIN_ADDR: must not take the address of INGRESS_ADDR (got "127.0.0.1:8080")`},
-		"a blank secret":                {[]string{"WEBHOOK_SECRET= "}, `WEBHOOK_SECRET: must not be blank`},
+		"a pools file with mistakes": {
+			good("POOLS_FILE=testdata/mistakes.yaml"),
+			`POOLS_FILE: testdata/mistakes.yaml: line 4: pools.big.cpu: must be between 0.125 and 128 (got "1000")
+POOLS_FILE: testdata/mistakes.yaml: line 5: pools.big.disk: is not known, must be one of labels, cpu, cpu_limit, memory, memory_limit, gpu, timeout, idle_limit, max_sandboxes, daily_budget_usd, create_rate`,
+		},
+		"a blank secret": {[]string{"WEBHOOK_SECRET= "}, `WEBHOOK_SECRET: must not be blank`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

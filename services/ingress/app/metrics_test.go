@@ -13,6 +13,7 @@ import (
 	"modal-github-runner/services/ingress/internal/publish"
 	"modal-github-runner/services/ingress/internal/webhook"
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/obs"
 )
 
 func someLimits() limits {
@@ -25,6 +26,9 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m, err := newMetrics(registry, someLimits())
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := registry.Register(obs.NewConfigInfo(serviceName, func() (string, error) { return "default", nil })); err != nil {
 		t.Fatal(err)
 	}
 	m.observeDelivery(webhook.Delivery{Event: "ping", Action: "other", Outcome: webhook.Published, Verified: true})
@@ -46,6 +50,8 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		got = append(got, strings.Join(labels, " "))
 	}
 	want := []string{
+		"ingress_config_info hash",
+		"ingress_config_last_reload_successful",
 		"ingress_connections",
 		"ingress_connections_dropped_total",
 		"ingress_deliveries_total action event outcome",

@@ -36,6 +36,8 @@ type Service[C any] struct {
 	Description string
 	Log         func(C) obs.LogConfig
 	AdminAddr   func(C) string
+	// Explain writes what check prints of a good configuration beside its variables; nil for nothing.
+	Explain func(C, io.Writer) error
 	// Run serves until ctx ends.
 	Run func(ctx context.Context, cfg C, log *slog.Logger) error
 }
@@ -99,8 +101,12 @@ func (p *process[C]) serve() error {
 }
 
 func (p *process[C]) check() error {
-	_, effective, err := p.service.Load(p.environ)
-	return errors.Join(err, effective.Write(p.stdout))
+	cfg, effective, err := p.service.Load(p.environ)
+	if err = errors.Join(err, effective.Write(p.stdout)); err != nil || p.service.Explain == nil {
+		return err
+	}
+	fmt.Fprintln(p.stdout)
+	return p.service.Explain(cfg, p.stdout)
 }
 
 func (p *process[C]) document() error {

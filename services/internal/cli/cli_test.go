@@ -45,6 +45,10 @@ func toy(run func(context.Context, settings, *slog.Logger) error) cli.Service[se
 		Name: "toy", Description: "A toy.", Run: run,
 		Log:       func(s settings) obs.LogConfig { return s.Log },
 		AdminAddr: func(s settings) string { return s.Addr },
+		Explain: func(s settings, w io.Writer) error {
+			_, err := fmt.Fprintf(w, "It listens on %s.\n", s.Addr)
+			return err
+		},
 	}
 }
 
@@ -64,8 +68,8 @@ func TestEachCommandSaysItAndReturnsItsExitCode(t *testing.T) {
 		"run of a service that fails":         {nil, good, errors.New("out of paper"), 1, `letters`, `^out of paper\n$`},
 		"run of one with a bad configuration": {nil, good, fmt.Errorf("%w: no paper", cli.ErrConfig), 2, `letters`, `^bad configuration: no paper\n$`},
 		"run without its secret":              {nil, []string{"TOY_ADR=x"}, nil, 2, `^$`, `^bad configuration:\nTOY_SECRET: is required .*\nTOY_ADR: is not a known variable, did you mean TOY_ADDR\?\n$`},
-		"check":                               {[]string{"check"}, good, nil, 0, `(?m)^TOY_SECRET +\[redacted\] +env$`, `^$`},
-		"check of a bad configuration":        {[]string{"check"}, []string{"LOG_LEVEL=loud"}, nil, 2, `(?m)^TOY_SECRET +- +missing\nLOG_LEVEL +loud +env \(invalid\)$`, `LOG_LEVEL: must be`},
+		"check":                               {[]string{"check"}, good, nil, 0, `(?ms)^TOY_SECRET +\[redacted\] +env$.*\n\nIt listens on 127.0.0.1:1.\n$`, `^$`},
+		"check of a bad configuration":        {[]string{"check"}, []string{"LOG_LEVEL=loud"}, nil, 2, `(?m)^TOY_SECRET +- +missing\nLOG_LEVEL +loud +env \(invalid\)\nLOG_FORMAT .*\n$`, `LOG_LEVEL: must be`},
 		"check for a README":                  {[]string{"check", "--markdown"}, nil, nil, 0, "(?m)^\\| `TOY_ADDR` \\| `127.0.0.1:1` \\| where it listens \\|$", `^$`},
 		"healthcheck of nobody":               {[]string{"healthcheck"}, nil, nil, 1, `^$`, `^ask admin listener: .*refused\n$`},
 		"version":                             {[]string{"version"}, nil, nil, 0, `^toy \S+ \(\S+, go1\.\S+\)\n$`, `^$`},

@@ -40,6 +40,15 @@ func Unusable(name, rule string, cause error) error {
 	return &fieldError{names: []string{name}, rule: rule, cause: cause}
 }
 
+// Faulty is the errors for a variable that names a file with mistakes in it: one for each of those that err joins.
+func Faulty(name, path string, err error) error {
+	var errs []error
+	for _, mistake := range flatten(err) {
+		errs = append(errs, Unusable(name, path, mistake))
+	}
+	return errors.Join(errs...)
+}
+
 // Error implements error.
 func (e *fieldError) Error() string {
 	if e.cause != nil {

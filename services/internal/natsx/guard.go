@@ -28,15 +28,15 @@ var errNotChecked = errors.New("topology not checked yet")
 // Guard ensures a topology in the background, for as long as a service runs, and knows how that went last.
 type Guard struct {
 	js       jetstream.JetStream
-	topology wire.Topology
+	topology func() wire.Topology
 	log      *slog.Logger
 	last     atomic.Pointer[error]
 	once     sync.Once
 	verified chan struct{} // closed by the first round that went well
 }
 
-// NewGuard returns a guard that has not checked anything yet.
-func NewGuard(js jetstream.JetStream, topology wire.Topology, log *slog.Logger) *Guard {
+// NewGuard returns a guard that has not checked anything yet. Each round asks for the topology anew.
+func NewGuard(js jetstream.JetStream, topology func() wire.Topology, log *slog.Logger) *Guard {
 	g := &Guard{js: js, topology: topology, log: log, verified: make(chan struct{})}
 	g.last.Store(&errNotChecked)
 	return g
@@ -65,10 +65,13 @@ func (g *Guard) Run(ctx context.Context) {
 	}
 }
 
+// Recheck ensures the topology now, which is to be done when another one is wanted than before. [Guard.Check] says how it went.
+func (g *Guard) Recheck(ctx context.Context) { _ = g.round(ctx) }
+
 func (g *Guard) round(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
-	created, err := Ensure(ctx, g.js, g.topology)
+	created, err := Ensure(ctx, g.js, g.topology())
 	if len(created) > 0 {
 		g.log.InfoContext(ctx, "topology created", slog.String("created", strings.Join(created, ", ")))
 	}

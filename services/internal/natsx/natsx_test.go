@@ -132,7 +132,7 @@ func TestConnectionAndGuardRecoverByThemselves(t *testing.T) {
 		t.Error("a message is kept while there is no connection")
 	}
 	var out lines
-	guard := natsx.NewGuard(js, wire.JobsTopology(nil), slog.New(slog.NewTextHandler(&out, nil)))
+	guard := natsx.NewGuard(js, func() wire.Topology { return wire.JobsTopology(nil) }, slog.New(slog.NewTextHandler(&out, nil)))
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()

@@ -49,9 +49,9 @@ var rules = []rule{
 		linked: true,
 	},
 	{
-		name: "the contract imports the standard library and protobuf only",
+		name: "the contract imports the standard library, protobuf and YAML only",
 		of:   []string{"proto/..."},
-		may:  []string{"std", "google.golang.org/protobuf/...", "proto/..."},
+		may:  []string{"std", "google.golang.org/protobuf/...", "go.yaml.in/yaml/...", "proto/..."},
 	},
 	{
 		name:  "the shared plumbing knows no service",

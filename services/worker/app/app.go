@@ -78,7 +78,8 @@ type App struct {
 	rules    rules
 	metrics  *metrics
 	sweeps   sweeps
-	intakes  []*intake.Intake
+	queued   func(pool string) *intake.Intake
+	outcomes *intake.Intake
 	addr     net.Addr
 }
 
@@ -116,8 +117,12 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	pools := []run.Pool{run.DefaultPool(wire.DefaultPool)}
-	a.guard = natsx.NewGuard(js, wire.JobsTopology([]string{wire.DefaultPool}), log)
+	source, err := openPools(cfg.PoolsFile, log, registry)
+	if err != nil {
+		return nil, err
+	}
+	a.rules = rules{source}
+	a.guard = natsx.NewGuard(js, func() wire.Topology { return wire.JobsTopology(a.rules.names()) }, log)
 	a.control = control.New(js)
 	if err := a.adapters(js, registry); err != nil {
 		return nil, err
@@ -130,20 +135,18 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	publisher, records, book := intake.NewPublisher(js), ledger.New(js), places.NewBook(js)
 	launcher := launch.New(launch.Options{
 		Ledger: records, Forge: a.forge, Authors: a.forge, Fleet: a.fleet, Queue: publisher,
-		Places: book, Rules: a.rules, Observer: m, Pools: pools, Log: log,
+		Places: book, Rules: a.rules, Observer: m, PoolOf: a.rules.sandboxFor, Log: log,
 		Admit: a.admit, Ready: a.fleet.Ready, Now: o.Now,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})
 	options := intake.Options{
 		JS: js, Publisher: publisher, Observer: m, Tracer: tracing.Tracer(serviceName), Log: log, Handler: launcher,
 	}
-	for _, p := range pools {
-		a.intakes = append(a.intakes, intake.New(options, wire.QueuedConsumer(p.Name), cfg.Launches))
-	}
-	a.intakes = append(a.intakes, intake.New(options, wire.ConsumerOutcomes, outcomeSlots))
+	a.queued = func(pool string) *intake.Intake { return intake.New(options, wire.QueuedConsumer(pool), cfg.Launches) }
+	a.outcomes = intake.New(options, wire.ConsumerOutcomes, outcomeSlots)
 	a.sweeps = a.newSweeps(js, records, book, launcher, publisher)
 	questions := adminapi.New(adminapi.Options{
-		Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Places: book, Rules: a.rules, Pools: []string{wire.DefaultPool}, Log: log,
+		Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Places: book, Rules: a.rules, Pools: a.rules.names, Log: log,
 	})
 	return a, a.listen(ctx, registry, conn, questions)
 }
@@ -230,15 +233,14 @@ func (a *App) Run(ctx context.Context) error {
 			a.lead(ctx)
 		}
 	})
-	for _, i := range a.intakes {
-		pulling.Go(func() {
-			select {
-			case <-ctx.Done():
-			case <-a.guard.Verified():
-				i.Run(ctx, working)
-			}
-		})
-	}
+	pulling.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-a.guard.Verified():
+			pulling.Go(func() { a.servePools(ctx, working) })
+			a.outcomes.Run(ctx, working)
+		}
+	})
 	a.log.LogAttrs(ctx, slog.LevelInfo, "worker started", slog.String("admin_addr", a.addr.String()), slog.String("github", a.cfg.apiURL().Host))
 
 	<-ctx.Done()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"modal-github-runner/proto/pools"
 	"modal-github-runner/services/internal/cli"
 	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/internal/obs"
@@ -35,6 +36,13 @@ func service() cli.Service[Config] {
 		Log:         func(c Config) obs.LogConfig { return c.Log },
 		AdminAddr:   func(c Config) string { return c.Admin.Addr },
 		Run:         serve,
+		Explain: func(c Config, w io.Writer) error {
+			source, err := pools.Open(c.PoolsFile)
+			if err != nil {
+				return err
+			}
+			return source.File().WriteTable(w)
+		},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"modal-github-runner/proto/pools"
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/internal/natsx"
@@ -27,6 +28,8 @@ type Config struct {
 	Trace obs.TraceConfig
 
 	AllowedRepos []wire.RepoPattern `doc:"repositories whose jobs run, a comma list of owner/repo and owner/*; without it all that are not public. A public one must be named as owner/repo, since strangers' pull requests run there" env:"ALLOWED_REPOS"`
+
+	PoolsFile string `doc:"YAML file of the pools: labels, sizes, limits, weights, prices; read again when it changes. Without it there is the pool default for the label modal" env:"POOLS_FILE"`
 
 	Admin AdminConfig
 
@@ -66,6 +69,9 @@ var (
 // Validate implements config.Validator for the rules across fields.
 func (c *Config) Validate() error {
 	errs := []error{config.CheckListen("WORKER_ADMIN_ADDR", c.Admin.Addr), c.NATS.Validate(), c.Trace.Validate(), c.checkGitHubLogin()}
+	if _, err := pools.Open(c.PoolsFile); err != nil {
+		errs = append(errs, config.Faulty("POOLS_FILE", c.PoolsFile, err))
+	}
 	invalid := func(name, rule, value string) { errs = append(errs, config.Invalid(name, rule, value)) }
 	if c.GHESDomain != "" {
 		errs = append(errs, config.CheckHost("GITHUB_ENTERPRISE_DOMAIN", c.GHESDomain))

@@ -104,6 +104,12 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 			`INSECURE_DEV: must be true or false (or 1 or 0) (got "maybe")`,
 		},
 		{"NATS by two protocols", good("NATS_URL=nats://u:canary@a,ws://b"), `NATS_URL: must be all of nats and tls, or all of ws and wss (got "nats,ws")`},
+		{"a pools file that is not there", good("POOLS_FILE=/nowhere"), `POOLS_FILE: /nowhere: look at pools file: stat /nowhere: no such file or directory`},
+		{
+			"a pools file with mistakes", good("POOLS_FILE=testdata/mistakes.yaml"),
+			`POOLS_FILE: testdata/mistakes.yaml: line 4: pools.big.cpu: must be between 0.125 and 128 (got "1000")
+POOLS_FILE: testdata/mistakes.yaml: line 5: pools.big.disk: is not known, must be one of labels, cpu, cpu_limit, memory, memory_limit, gpu, timeout, idle_limit, max_sandboxes, daily_budget_usd, create_rate`,
+		},
 		{"a typo", good("WORKER_SOFTSTOP=1s"), `WORKER_SOFTSTOP: is not a known variable, did you mean WORKER_SOFT_STOP?`},
 	}
 	for _, tt := range tests {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"modal-github-runner/services/internal/obs"
 	"modal-github-runner/services/worker/internal/budget"
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/forge"
@@ -39,6 +40,9 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := budget.NewMetrics(registry); err != nil {
+		t.Fatal(err)
+	}
+	if err := registry.Register(obs.NewConfigInfo(serviceName, func() (string, error) { return "default", nil })); err != nil {
 		t.Fatal(err)
 	}
 	m.Message("done")
@@ -69,6 +73,8 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	slices.Sort(got)
 	want := []string{
 		"worker_breaker_state pool",
+		"worker_config_info hash",
+		"worker_config_last_reload_successful",
 		"worker_cost_today_usd pool",
 		"worker_dead_letters_total",
 		"worker_github_budget_alone",

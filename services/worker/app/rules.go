@@ -1,12 +1,67 @@
 package app
 
-import "modal-github-runner/services/worker/internal/places"
+import (
+	"fmt"
 
-// rules gives package places what the pools file says.
-type rules struct{}
+	"modal-github-runner/proto/pools"
+	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/run"
+)
 
-func (rules) Price(string) float64                           { return 0 }
-func (rules) All() places.Limit                              { return places.Limit{} }
-func (rules) Pool(string) (limit places.Limit, rate float64) { return places.Limit{}, 0 }
-func (rules) Owner(string) places.Limit                      { return places.Limit{} }
-func (rules) Repo(string, string) (share places.Share)       { return places.Share{} }
+// rules gives the packages that know no pools file what it says now.
+type rules struct{ *pools.Source }
+
+// Price implements places.Rules.
+func (r rules) Price(pool string) float64 {
+	f := r.File()
+	p, _ := f.Pool(pool)
+	return p.PricePerSecond(f.Prices)
+}
+
+// All implements places.Rules.
+func (r rules) All() places.Limit { return limitOf(r.File().Limit) }
+
+// Pool implements places.Rules.
+func (r rules) Pool(name string) (limit places.Limit, rate float64) {
+	p, _ := r.File().Pool(name)
+	return limitOf(p.Limit), p.CreateRate
+}
+
+// Owner implements places.Rules.
+func (r rules) Owner(owner string) places.Limit { return limitOf(r.File().Owner(owner)) }
+
+// Repo implements places.Rules.
+func (r rules) Repo(owner, repo string) places.Share {
+	s := r.File().Repository(owner, repo)
+	return places.Share{Limit: limitOf(s.Limit), Weight: s.Weight, Priority: s.Priority}
+}
+
+func limitOf(l pools.Limit) places.Limit {
+	return places.Limit{Max: l.MaxSandboxes, Budget: l.DailyBudget}
+}
+
+// names are those of the pools.
+func (r rules) names() []string { return r.File().Names() }
+
+// poolOf is the pool that labels ask for; empty if they ask for none. Of two that can't be told apart it is one, so that the job
+// becomes a run, and its author can see why it is refused.
+func (r rules) poolOf(labels []string) string {
+	pool, _ := r.File().Route(labels)
+	return pool
+}
+
+// sandboxFor is what a sandbox for the job gets, or why it can have none.
+func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
+	f := r.File()
+	if _, err := f.Route(j.Labels); err != nil {
+		return run.Pool{}, err
+	}
+	p, ok := f.Pool(j.Pool)
+	if !ok {
+		return run.Pool{}, fmt.Errorf("pool: must be a configured one (got %q)", j.Pool)
+	}
+	return run.Pool{
+		Name: p.Name, CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,
+		Timeout: p.Timeout, IdleLimit: p.IdleLimit,
+	}, nil
+}

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/rand"
-	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +48,8 @@ func (a *App) newSweeps(
 	registrations := &sweep.Registrations{Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: a.options.Now}
 	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: a.options.Now}
 	unqueued := &sweep.Unqueued{
-		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos), Pool: poolOf, Admit: a.admit,
+		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos),
+		Pool: a.rules.poolOf, Admit: a.admit,
 	}
 	deliveries := &sweep.Deliveries{
 		Hooks: hooks{a.surveyor}, Cursors: a.control, Ledger: books, Now: a.options.Now, Log: a.log,
@@ -74,14 +74,6 @@ func (a *App) lead(ctx context.Context) {
 		defer a.metrics.follow() // What another worker's sweeps find from now on, this one does not know.
 		sweep.Run(ctx, a.sweeps.loops, a.metrics, a.log)
 	})
-}
-
-// poolOf is the pool whose label a job asks for; empty if it asks for none.
-func poolOf(labels []string) string {
-	if slices.ContainsFunc(labels, func(l string) bool { return strings.EqualFold(l, wire.DefaultLabel) }) {
-		return wire.DefaultPool
-	}
-	return ""
 }
 
 // namedRepos are the patterns that name one repository.

@@ -102,6 +102,7 @@ go.opentelemetry.io/otel/metric
 go.opentelemetry.io/otel/sdk
 go.opentelemetry.io/otel/trace
 go.opentelemetry.io/proto/otlp
+go.yaml.in/yaml/v4
 golang.org/x/crypto
 golang.org/x/net
 golang.org/x/sys

@@ -2,21 +2,16 @@ package webhook
 
 import (
 	"errors"
-	"strings"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
 	"modal-github-runner/proto/wire"
 )
 
-// Pool is served for the jobs that ask for its label.
-type Pool struct {
-	Name  string // as wire.CheckPoolName has it
-	Label string // compared without case, as GitHub does
-}
-
 // Policy says which jobs are ours.
 type Policy struct {
-	Pools []Pool             // the first whose label a job asks for serves it
+	// Route returns the pool that labels ask for, "" for none. With an error, which is the worker's to tell the job's author,
+	// it is the pool that the job is published for nevertheless.
+	Route func(labels []string) (pool string, err error)
 	Repos []wire.RepoPattern // as wire.AdmitRepo has it
 }
 
@@ -51,7 +46,7 @@ func Decide(ev *jobsv1.JobEvent, p Policy) Verdict {
 		started = true
 	case jobsv1.Action_ACTION_QUEUED, jobsv1.Action_ACTION_WAITING:
 	}
-	pool := p.pool(ev.GetLabels())
+	pool, _ := p.Route(ev.GetLabels())
 	if _, _, ours := wire.ParseRunnerName(ev.GetRunnerName()); ours && started {
 		return Verdict{Pool: pool}
 	}
@@ -62,18 +57,6 @@ func Decide(ev *jobsv1.JobEvent, p Policy) Verdict {
 		return Verdict{Reason: reason}
 	}
 	return Verdict{Pool: pool}
-}
-
-// pool returns the name of the pool that labels ask for, empty if none.
-func (p Policy) pool(labels []string) string {
-	for _, pool := range p.Pools {
-		for _, label := range labels {
-			if strings.EqualFold(label, pool.Label) {
-				return pool.Name
-			}
-		}
-	}
-	return ""
 }
 
 func (p Policy) admit(repo *jobsv1.Repository) Reason {

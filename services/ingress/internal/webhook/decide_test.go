@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"errors"
 	"testing"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
@@ -65,13 +66,13 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestTheFirstPoolThatMatchesServes(t *testing.T) {
+func TestAJobThatAsksForTwoPoolsIsPublishedSoThatItsAuthorHearsOfIt(t *testing.T) {
 	t.Parallel()
-	p := webhook.Policy{Pools: []webhook.Pool{{Name: "gpu", Label: "modal-gpu"}, {Name: "default", Label: "modal"}}}
+	p := webhook.Policy{Route: func([]string) (string, error) { return "gpu", errors.New("two pools") }}
 	ev := &jobsv1.JobEvent{
 		Action: jobsv1.Action_ACTION_QUEUED, Labels: []string{"modal", "modal-gpu"}, Repository: &jobsv1.Repository{Private: true},
 	}
-	if got := webhook.Decide(ev, p); got.Pool != "gpu" {
-		t.Errorf("pool = %q", got.Pool)
+	if got := webhook.Decide(ev, p); got.Pool != "gpu" || got.Reason != webhook.None {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
+	"modal-github-runner/proto/pools"
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/ingress/internal/limit"
 	"modal-github-runner/services/ingress/internal/webhook"
@@ -140,7 +141,7 @@ func (r *rig) fill() {
 }
 
 func policy(repos ...string) webhook.Policy {
-	p := webhook.Policy{Pools: []webhook.Pool{{Name: "default", Label: "modal"}}}
+	p := webhook.Policy{Route: pools.Default().Route}
 	for _, repo := range repos {
 		var rule wire.RepoPattern
 		if err := rule.UnmarshalText([]byte(repo)); err != nil {

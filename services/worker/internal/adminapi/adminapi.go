@@ -62,7 +62,7 @@ type Options struct {
 	Places  Places
 	Rules   places.Rules
 	// Pools are the names of all there are.
-	Pools []string
+	Pools func() []string
 	Log   *slog.Logger
 }
 

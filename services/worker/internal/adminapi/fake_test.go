@@ -84,7 +84,7 @@ func (s store) Handle(context.Context, int64, run.Event) (time.Time, error) {
 
 // handler is the API over s.
 func (s store) handler() http.Handler {
-	return serve(adminapi.Options{Ledger: s, Queue: s, Handler: s, Log: slog.New(slog.DiscardHandler)})
+	return serve(adminapi.Options{Ledger: s, Queue: s, Handler: s, Pools: noPools, Log: slog.New(slog.DiscardHandler)})
 }
 
 func serve(o adminapi.Options) http.Handler {
@@ -108,3 +108,5 @@ func ask[T any](t *testing.T, handler http.Handler, method, path string) (status
 	}
 	return recorder.Code, answer
 }
+
+func noPools() []string { return nil }

@@ -60,10 +60,10 @@ func (a *API) scope(text string) (places.Scope, error) {
 	switch {
 	case text == string(places.All):
 		return places.All, nil
-	case kind == "pool" && slices.Contains(a.Pools, name):
+	case kind == "pool" && slices.Contains(a.Pools(), name):
 		return places.PoolScope(name), nil
 	case kind == "pool":
-		return "", &refusal{http.StatusNotFound, "pool", "must be one of " + strings.Join(a.Pools, ", "), name}
+		return "", &refusal{http.StatusNotFound, "pool", "must be one of " + strings.Join(a.Pools(), ", "), name}
 	case kind == "owner" && name != "" && !isRepo:
 		return places.OwnerScope(name), nil
 	case kind == "repo" && isRepo && owner != "" && repo != "" && !strings.Contains(repo, "/"):

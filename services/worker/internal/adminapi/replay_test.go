@@ -106,11 +106,12 @@ func newWorker(t *testing.T) *worker {
 	records, log := ledger.New(w.js), slog.New(slog.NewJSONHandler(w.log, nil))
 	w.launcher = func(o outside) *launch.Launcher {
 		return launch.New(launch.Options{
-			Ledger: records, Forge: o, Authors: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Places: places.NewBook(w.js), Rules: placestest.Rules{}, Pools: []run.Pool{run.DefaultPool("default")},
-			Admit: func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
+			Ledger: records, Forge: o, Authors: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Places: places.NewBook(w.js), Rules: placestest.Rules{},
+			PoolOf: func(run.Job) (run.Pool, error) { return run.Pool{Name: "default", IdleLimit: 5 * time.Minute}, nil },
+			Admit:  func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
 		})
 	}
-	w.Handler = serve(adminapi.Options{Ledger: records, Queue: intake.NewReader(w.js), Handler: w.launcher(outside{}), Log: log})
+	w.Handler = serve(adminapi.Options{Ledger: records, Queue: intake.NewReader(w.js), Handler: w.launcher(outside{}), Pools: noPools, Log: log})
 	return w
 }
 

@@ -51,7 +51,7 @@ func (a *API) room(r *http.Request) (any, error) {
 		}
 	}
 	room := Room{Scopes: []ScopeRoom{}, Waiting: len(waiting)}
-	for _, u := range record.Uses(waiting, a.Pools, a.Rules, now) {
+	for _, u := range record.Uses(waiting, a.Pools(), a.Rules, now) {
 		room.Scopes = append(room.Scopes, ScopeRoom{
 			Scope: string(u.Scope), Held: u.Held, Max: u.Limit.Max, Budget: u.Limit.Budget, Cost: u.Cost, Lacks: lacking[u.Scope],
 		})

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"modal-github-runner/proto/pools"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -106,6 +107,12 @@ func poolOf(labels []string) string {
 		return gpuPool
 	}
 	return poolName
+}
+
+// pool is what a sandbox gets without a pools file.
+func pool(j run.Job) (run.Pool, error) {
+	p := pools.Default().Pools[0]
+	return run.Pool{Name: j.Pool, Timeout: p.Timeout, IdleLimit: p.IdleLimit}, nil
 }
 
 // repos are those that the configuration names.

@@ -55,7 +55,6 @@ type Sim struct {
 	Options
 	engine
 
-	pools  []run.Pool
 	log    *slog.Logger
 	jitter *rand.Rand
 	// weather is the chance of what hits all; hands, of whose turn it is. Apart from each other, so that the weather is the
@@ -113,7 +112,7 @@ func New(o Options) *Sim {
 	o.JobTime = cmp.Or(o.JobTime, time.Minute)
 	o.SurplusLimit, o.Settle = cmp.Or(o.SurplusLimit, 15*time.Minute), cmp.Or(o.Settle, 2*time.Hour)
 	s := &Sim{
-		Options: o, pools: []run.Pool{run.DefaultPool(poolName), run.DefaultPool(gpuPool)}, log: slog.New(slog.DiscardHandler),
+		Options: o, log: slog.New(slog.DiscardHandler),
 		weather: newDice(o.Seed, 1), hands: newDice(o.Seed, 5), jitter: rand.New(newDice(o.Seed, 2)), //nolint:gosec // the story is to come out the same
 		runs: newShelf[int64, run.Run](), runners: newShelf[run.Name, run.Runner](),
 		messages: map[int64]uint64{}, rates: map[Fault]float64{}, faults: map[Fault]int{}, swept: map[sweep.Kind]int{},

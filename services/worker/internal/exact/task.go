@@ -168,7 +168,7 @@ func (t *task) tellf(format string, args ...any) {
 func (t *task) launcher() *launch.Launcher {
 	return launch.New(launch.Options{
 		Ledger: t, Forge: t, Authors: t, Fleet: t, Queue: t,
-		Places: t, Rules: t.s.rules(), Observer: silent{}, Pools: t.s.pools, Log: t.s.log, Rand: t.s.jitter,
+		Places: t, Rules: t.s.rules(), Observer: silent{}, PoolOf: pool, Log: t.s.log, Rand: t.s.jitter,
 		Now: t.time, Admit: func(run.Job) error { return nil }, Ready: func() error { return nil },
 	})
 }

@@ -80,7 +80,7 @@ func TestNoSandboxIsCreatedThatNobodyCouldTellFromAnotherDeployments(t *testing.
 	r := built(t, nil)
 	cause := errors.New("no such bucket")
 	r.fleet.Deployment = func(context.Context) (string, error) { return "", cause }
-	if id, err := r.fleet.Create(t.Context(), newRunner(2), run.DefaultPool("default"), config.NewSecret(canary)); !errors.Is(err, cause) {
+	if id, err := r.fleet.Create(t.Context(), newRunner(2), somePool(), config.NewSecret(canary)); !errors.Is(err, cause) {
 		t.Errorf("got %q, %v", id, err)
 	}
 	r.see(func() {
@@ -94,7 +94,7 @@ func TestASandboxAlwaysHasAHardTimeout(t *testing.T) {
 	faultstest.Cover(t, "F53")
 	r := built(t, nil)
 	for _, timeout := range []time.Duration{0, -time.Hour, time.Second - 1} {
-		pool := run.DefaultPool("default")
+		pool := somePool()
 		pool.Timeout = timeout
 		_, err := r.fleet.Create(t.Context(), newRunner(1), pool, config.NewSecret(canary))
 		want := fmt.Sprintf("pool default: timeout: must be at least 1s (got %v)", timeout)

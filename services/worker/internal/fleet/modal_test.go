@@ -275,5 +275,9 @@ func newRunner(attempt int) run.Runner {
 }
 
 func (r *rig) create(ctx context.Context, attempt int) (string, error) {
-	return r.fleet.Create(ctx, newRunner(attempt), run.DefaultPool("default"), config.NewSecret(canary))
+	return r.fleet.Create(ctx, newRunner(attempt), somePool(), config.NewSecret(canary))
+}
+
+func somePool() run.Pool {
+	return run.Pool{Name: "default", Timeout: time.Hour, IdleLimit: 5 * time.Minute}
 }

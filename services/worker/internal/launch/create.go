@@ -157,8 +157,12 @@ func (h *handling) replace(ctx context.Context, r run.Runner) (id int64, jit con
 // name then exists, it is the sandbox that the lost answer was about.
 func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (string, error) {
 	defer h.elsewhere("create", h.Now())
+	pool, err := h.PoolOf(r.Job)
+	if err != nil { // It was taken away after the launch had been decided.
+		return "", &refusedError{&run.PermanentError{Err: err, Advice: "the pools file has changed"}}
+	}
 	for n := 1; ; n++ {
-		id, err := h.Fleet.Create(ctx, r, h.pools[r.Job.Pool], jit)
+		id, err := h.Fleet.Create(ctx, r, pool, jit)
 		switch {
 		case err == nil:
 			return id, nil

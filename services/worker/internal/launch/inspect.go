@@ -62,6 +62,9 @@ func (h *handling) hear(ctx context.Context, r run.Run) (heard bool, err error) 
 	return true, err
 }
 
+// maxIdleLimit is the longest that a pools file has.
+const maxIdleLimit = time.Hour
+
 // busyLag is how long GitHub may take to know that a runner has a job.
 const busyLag = time.Minute
 
@@ -71,7 +74,10 @@ const busyLag = time.Minute
 // does, it is none.
 func (h *handling) ask(ctx context.Context, r run.Runner, release bool) (run.Evidence, error) {
 	evidence, err := h.Fleet.Ask(ctx, r.SandboxID, release)
-	pool := h.pools[r.Job.Pool]
+	pool, unknown := h.PoolOf(r.Job)
+	if unknown != nil { // Nobody knows what it was told when it was launched.
+		pool.IdleLimit = maxIdleLimit
+	}
 	switch age := h.age(r); {
 	case err == nil && evidence == run.Starting && age >= pool.StartLimit():
 		return run.Hangs, nil

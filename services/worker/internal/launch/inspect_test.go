@@ -44,6 +44,10 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 		{name: "one that has not started is waited for until the pool's limit", change: func(w *world) { w.evidence = run.Starting }, after: 5 * time.Minute, state: run.Waiting, runner: first},
 		{name: "then it is replaced", change: func(w *world) { w.evidence = run.Starting }, after: 7 * time.Minute, state: run.Waiting, runner: second},
 		{
+			name: "one whose pool was taken away serves nobody", state: run.Dead, runner: first, after: 20 * time.Minute,
+			change: func(w *world) { w.poolsGone = true }, reason: `pool: must be a configured one (got "default")`,
+		},
+		{
 			name: "one that has the job runs it, though no webhook told", state: run.Running, runner: first, ranOn: first, after: 62 * time.Second,
 			change: func(w *world) {
 				w.evidence, w.sightings = run.HasJob, map[int64]run.Sighting{1: {Status: "in_progress", Runner: first}}
@@ -67,7 +71,7 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 				tt.change(w)
 				w.settle(t, tt.after)
 				got := w.runs[1].record
-				if got.State != tt.state || got.Runner != tt.runner || got.RanOn != tt.ranOn {
+				if got.State != tt.state || got.Runner != tt.runner || got.RanOn != tt.ranOn || got.Reason != tt.reason {
 					t.Errorf("got %+v", got)
 				}
 				if tt.runner == first {

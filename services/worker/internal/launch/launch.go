@@ -30,7 +30,8 @@ type Options struct {
 	Queue    Queue
 	Places   Places
 	Observer Observer
-	Pools    []run.Pool
+	// PoolOf returns what a sandbox for the job gets, or why it can have none until an operator or the job's author mends it.
+	PoolOf func(run.Job) (run.Pool, error)
 	// Rules are the limits that places are given by.
 	Rules places.Rules
 	// Admit returns nil if the job's repository may use our runners, else why not.
@@ -48,20 +49,13 @@ type Options struct {
 type Launcher struct {
 	Options
 
-	pools map[string]run.Pool
 	rndMu sync.Mutex
 	// warned holds the owners of whom an operator was told that authors can't be told.
 	warned sync.Map
 }
 
 // New makes a Launcher.
-func New(o Options) *Launcher {
-	l := &Launcher{Options: o, pools: map[string]run.Pool{}}
-	for _, p := range o.Pools {
-		l.pools[p.Name] = p
-	}
-	return l
-}
+func New(o Options) *Launcher { return &Launcher{Options: o} }
 
 // Handle does all that follows from what happened to the job. Called again with the same event, it ends what an earlier
 // call has left undone. The zero time means that nothing more is to be done; another, that the event is to be handled
@@ -203,8 +197,8 @@ func (h *handling) want(ctx context.Context, e run.Launch) error {
 	if err := h.Admit(e.Job); err != nil {
 		return h.refuse(ctx, e.Job, fmt.Sprintf("ALLOWED_REPOS: %v (got %q)", err, e.Job.Owner+"/"+e.Job.Repo))
 	}
-	if _, ok := h.pools[e.Job.Pool]; !ok {
-		return h.refuse(ctx, e.Job, fmt.Sprintf("pool: must be a configured one (got %q)", e.Job.Pool))
+	if _, err := h.PoolOf(e.Job); err != nil {
+		return h.refuse(ctx, e.Job, err.Error())
 	}
 	if err := h.enter(ctx, e); err != nil {
 		return h.awaits(ctx, e.Job, err)

@@ -22,7 +22,12 @@ func launcher(w *world, f *fuse) *launch.Launcher {
 	as := worker{world: w, fuse: f}
 	return launch.New(launch.Options{
 		Ledger: as, Forge: as, Authors: as, Fleet: as, Queue: as, Places: as, Rules: w.rules, Observer: discard{}, Log: slog.New(slog.DiscardHandler),
-		Pools: []run.Pool{run.DefaultPool("default")},
+		PoolOf: func(j run.Job) (run.Pool, error) {
+			if j.Pool != "default" || w.poolsGone {
+				return run.Pool{}, fmt.Errorf("pool: must be a configured one (got %q)", j.Pool)
+			}
+			return run.Pool{Name: "default", Timeout: 6 * time.Hour, IdleLimit: 5 * time.Minute}, nil
+		},
 		Admit: func(j run.Job) error {
 			if j.Repo == "forbidden" {
 				return errors.New("repository not allowed")

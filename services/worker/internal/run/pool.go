@@ -17,20 +17,6 @@ type Pool struct {
 	IdleLimit time.Duration
 }
 
-// DefaultPool is the pool that exists without a pools file.
-func DefaultPool(name string) Pool {
-	return Pool{
-		Name: name,
-		// As much as a runner of GitHub's own for private repositories: two virtual cores, 8 GiB. The limits keep a job
-		// from being billed for, or slowed by, whatever else the machine has.
-		CPU: 1, CPULimit: 2, MemoryMiB: 4096, MemoryLimitMiB: 8192,
-		// GitHub's default for a job is 6 h; the rest is for the runner's start and end.
-		Timeout: 6*time.Hour + 15*time.Minute,
-		// GitHub assigns a queued job within seconds. Five minutes cover a slow hour, and cost a few cents.
-		IdleLimit: 5 * time.Minute,
-	}
-}
-
 // StartLimit is how long after its launch a sandbox must have started its runner. One that hangs so long, in pulling its
 // image for example, would have ended itself for want of a job if it had started.
 func (p Pool) StartLimit() time.Duration { return p.IdleLimit + time.Minute }

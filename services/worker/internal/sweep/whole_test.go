@@ -139,8 +139,9 @@ func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
 		c := newCloud()
 		s := &site{cloud: c, ledger: records, book: book, observer: &observer{}}
 		s.launcher = launch.New(launch.Options{
-			Ledger: records, Forge: c, Authors: c, Fleet: c, Queue: c, Observer: c, Places: book, Rules: placestest.Rules{}, Pools: []run.Pool{run.DefaultPool(wire.DefaultPool)},
-			Admit: func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
+			Ledger: records, Forge: c, Authors: c, Fleet: c, Queue: c, Observer: c, Places: book, Rules: placestest.Rules{},
+			PoolOf: func(run.Job) (run.Pool, error) { return run.Pool{Name: "default", IdleLimit: 5 * time.Minute}, nil },
+			Admit:  func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
 		})
 		for j := range int64(jobs) {
 			c.jobs[j+1] = &ghJob{status: "queued"}

@@ -72,12 +72,15 @@ type Record struct {
 	StartedAt time.Time         `json:"started_at,omitzero"`
 	EndedAt   time.Time         `json:"ended_at,omitzero"`
 	// TimeoutSecs is the lifetime from StartedAt on.
-	TimeoutSecs int         `json:"timeout_secs"`
-	MilliCPU    uint32      `json:"milli_cpu,omitempty"`
-	MemoryMiB   uint32      `json:"memory_mib,omitempty"`
-	GPU         string      `json:"gpu,omitempty"`
-	GPUs        uint32      `json:"gpus,omitempty"`
-	Definition  *pb.Sandbox `json:"-"` // as received; not to be changed
+	TimeoutSecs int    `json:"timeout_secs"`
+	MilliCPU    uint32 `json:"milli_cpu,omitempty"`
+	MilliCPUMax uint32 `json:"milli_cpu_max,omitempty"`
+	MemoryMiB   uint32 `json:"memory_mib,omitempty"`
+	// MemoryMaxMiB is the most that it may use.
+	MemoryMaxMiB uint32      `json:"memory_max_mib,omitempty"`
+	GPU          string      `json:"gpu,omitempty"`
+	GPUs         uint32      `json:"gpus,omitempty"`
+	Definition   *pb.Sandbox `json:"-"` // as received; not to be changed
 }
 
 // Ended reports whether the status is final.
@@ -151,7 +154,8 @@ func (s *Sandbox) Record() Record {
 		Name: def.GetName(), Tags: maps.Clone(s.tags), EnvKeys: slices.Clone(s.envKeys),
 		Status: s.status, ExitCode: s.exitCode, Exception: s.exception,
 		CreatedAt: s.createdAt, StartedAt: s.startedAt, EndedAt: s.endedAt, TimeoutSecs: int(s.timeout / time.Second),
-		MilliCPU: resources.GetMilliCpu(), MemoryMiB: resources.GetMemoryMb(),
+		MilliCPU: resources.GetMilliCpu(), MilliCPUMax: resources.GetMilliCpuMax(),
+		MemoryMiB: resources.GetMemoryMb(), MemoryMaxMiB: resources.GetMemoryMbMax(),
 		GPU: resources.GetGpuConfig().GetGpuType(), GPUs: resources.GetGpuConfig().GetCount(),
 		Definition: def,
 	}

@@ -1,0 +1,118 @@
+package pools
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// AmbiguousError says that a job asks for what two pools have and no single one has.
+type AmbiguousError struct {
+	// Pools are the names of the two, in the file's order.
+	Pools [2]string
+}
+
+// Error speaks to the author of the job.
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("runs-on: must ask for the labels of one pool (got those of %s and of %s)", e.Pools[0], e.Pools[1])
+}
+
+// Route returns the pool for a job with those labels, or "" if none matches. A pool matches if all its labels are among the job's,
+// without regard to case; the job may have others, too. Of the pools that match, the one with the most labels counts. If that leaves
+// out a label of another one that matches, the error is an [*AmbiguousError], and the pool is the first of the two.
+func (f *File) Route(labels []string) (string, error) {
+	asked := setOf(labels)
+	var matching []int
+	best, most := 0, set{}
+	for i, p := range f.Pools {
+		own := setOf(p.Labels)
+		if !own.within(asked) {
+			continue
+		}
+		matching = append(matching, i)
+		if len(own) > len(most) {
+			best, most = i, own
+		}
+	}
+	if len(matching) == 0 {
+		return "", nil
+	}
+	for _, i := range matching {
+		if !setOf(f.Pools[i].Labels).within(most) {
+			two := [2]string{f.Pools[min(best, i)].Name, f.Pools[max(best, i)].Name}
+			return two[0], &AmbiguousError{Pools: two}
+		}
+	}
+	return f.Pools[best].Name, nil
+}
+
+// set is a set of labels in small letters.
+type set map[string]bool
+
+func setOf(labels []string) set {
+	s := make(set, len(labels))
+	for _, l := range labels {
+		s[strings.ToLower(l)] = true
+	}
+	return s
+}
+
+func (s set) within(other set) bool {
+	for l := range s {
+		if !other[l] {
+			return false
+		}
+	}
+	return true
+}
+
+func (s set) equal(other set) bool { return len(s) == len(other) && s.within(other) }
+
+// overlap reports whether some labels are in both sets and each set has labels of its own.
+func (s set) overlap(other set) bool {
+	shared := 0
+	for l := range s {
+		if other[l] {
+			shared++
+		}
+	}
+	return shared > 0 && shared < len(s) && shared < len(other)
+}
+
+// union has the labels of both, in order.
+func (s set) union(other set) []string {
+	var all []string
+	for l := range s {
+		all = append(all, l)
+	}
+	for l := range other {
+		if !s[l] {
+			all = append(all, l)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// checkRoutes finds pools between which labels could not decide: those of one set of labels, and those whose sets overlap without
+// a pool for what has all labels of both. Pools whose sets have nothing in common are not at fault: only a job that asks for both is.
+func checkRoutes(pools []Pool, broken func(pool int, rule string)) {
+	sets := make([]set, 0, len(pools))
+	for _, p := range pools {
+		sets = append(sets, setOf(p.Labels))
+	}
+	for b := range pools {
+		for a := range b {
+			switch {
+			case sets[a].equal(sets[b]):
+				broken(b, "must not be the same as those of pool "+pools[a].Name)
+			case sets[a].overlap(sets[b]):
+				all := sets[a].union(sets[b])
+				joined := setOf(all)
+				if !slices.ContainsFunc(sets, joined.equal) {
+					broken(b, fmt.Sprintf("must not overlap with those of pool %s, unless there is a pool for [%s], too", pools[a].Name, strings.Join(all, ", ")))
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"modal-github-runner/services/simulator/internal/demo/rig"
+	"modal-github-runner/services/simulator/internal/fakemodal/sandbox"
+)
+
+const twoPools = `
+pools:
+  cpu: {labels: [modal], cpu: 0.5, cpu_limit: 1.5, memory: 512MiB, memory_limit: 1GiB, timeout: 20m, idle_limit: 40s}
+  gpu: {labels: [modal, gpu], cpu: 2, cpu_limit: 4, memory: 2GiB, memory_limit: 3GiB, gpu: "a100-80gb:2", timeout: 1h1m1s}
+  other: {labels: [other]}
+`
+
+func TestASandboxGetsWhatThePoolOfItsJobSays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(path, []byte(twoPools), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, rig.Options{Env: []string{"POOLS_FILE=" + path}})
+	small, large, torn := task("small", 0), task("large", 0), task("torn", 0)
+	large.Labels, torn.Labels = []string{"self-hosted", "GPU", "modal", "job-1"}, []string{"modal", "other"}
+	s.dispatch(t.Context(), "acme/api", small)
+	s.succeeds(soon, "small")
+	s.dispatch(t.Context(), "acme/api", large)
+	s.succeeds(soon, "large")
+
+	found := map[string]sandbox.Record{}
+	for _, made := range s.modal(t.Context()).Sandboxes {
+		found[made.Tags["pool"]] = sandbox.Record{
+			Backend: made.Backend, TimeoutSecs: made.TimeoutSecs, MilliCPU: made.MilliCPU, MilliCPUMax: made.MilliCPUMax,
+			MemoryMiB: made.MemoryMiB, MemoryMaxMiB: made.MemoryMaxMiB, GPU: made.GPU, GPUs: made.GPUs,
+		}
+	}
+	for pool, want := range map[string]sandbox.Record{
+		"cpu": {Backend: sandbox.V2, TimeoutSecs: 1200, MilliCPU: 500, MilliCPUMax: 1500, MemoryMiB: 512, MemoryMaxMiB: 1024},
+		"gpu": {
+			Backend: sandbox.V1, TimeoutSecs: 3661, MilliCPU: 2000, MilliCPUMax: 4000, MemoryMiB: 2048, MemoryMaxMiB: 3072,
+			GPU: "A100-80GB", GPUs: 2,
+		},
+	} {
+		if diff := cmp.Diff(want, found[pool]); diff != "" {
+			t.Errorf("pool %s: %s", pool, diff)
+		}
+	}
+
+	s.dispatch(t.Context(), "acme/api", torn)
+	id := strconv.FormatInt(s.job(t.Context(), "torn").ID, 10)
+	told := s.concluded(id, "failure")
+	if want := "must ask for the labels of one pool (got those of cpu and of other)"; !strings.Contains(told.Summary, want) {
+		t.Errorf("the author of the job is told %+v", told)
+	}
+}

@@ -1,0 +1,79 @@
+package app
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"modal-github-runner/proto/pools"
+	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+func TestWhatTheWorkerReadsInAPoolsFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(path, []byte(`
+max_sandboxes: 200
+daily_budget_usd: 50
+prices: {cpu_core: 0.5, memory_gib: 0.25, gpu: {T4: 2}}
+pools:
+  gpu:
+    {labels: [modal, gpu], cpu: 2, cpu_limit: 3, memory: 4GiB, memory_limit: 5GiB, gpu: "t4:2", timeout: 1h, idle_limit: 1m,
+     max_sandboxes: 10, daily_budget_usd: 4, create_rate: 2}
+  other: {labels: [other]}
+repositories: [{match: acme/*, weight: 3, priority: -1, max_sandboxes: 5, daily_budget_usd: 1}]
+owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source, err := pools.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rules{source}
+	limit, rate := r.Pool("gpu")
+	noLimit, noRate := r.Pool("gone")
+	sandbox, err := r.sandboxFor(run.Job{Pool: "gpu", Labels: []string{"modal", "gpu"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct{ got, want any }{
+		"a sandbox": {sandbox, run.Pool{
+			Name: "gpu", CPU: 2, CPULimit: 3, MemoryMiB: 4096, MemoryLimitMiB: 5120, GPU: "T4:2", Timeout: time.Hour, IdleLimit: time.Minute,
+		}},
+		"its price":             {r.Price("gpu"), 2*0.5 + 4*0.25 + 2*2.0},
+		"all":                   {r.All(), places.Limit{Max: 200, Budget: 50}},
+		"a pool":                {limit, places.Limit{Max: 10, Budget: 4}},
+		"its rate":              {rate, 2.0},
+		"a pool that is gone":   {noLimit, places.Limit{}},
+		"its rate then":         {noRate, 0.0},
+		"an account":            {r.Owner("Acme"), places.Limit{Max: 7, Budget: 3}},
+		"a repository":          {r.Repo("acme", "web"), places.Share{Limit: places.Limit{Max: 5, Budget: 1}, Weight: 3, Priority: -1}},
+		"a job's pool":          {r.poolOf([]string{"GPU", "modal"}), "gpu"},
+		"one of none":           {r.poolOf([]string{"gpu"}), ""},
+		"one of two, for a run": {r.poolOf([]string{"gpu", "modal", "other"}), "gpu"},
+		"names":                 {r.names(), []string{"gpu", "other"}},
+	} {
+		if diff := cmp.Diff(test.want, test.got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	for name, test := range map[string]struct {
+		job  run.Job
+		want string
+	}{
+		"a pool that is gone": {run.Job{Pool: "gone", Labels: []string{"modal", "gpu"}}, `pool: must be a configured one (got "gone")`},
+		"a job for two pools": {
+			run.Job{Pool: "gpu", Labels: []string{"other", "modal", "gpu"}},
+			"runs-on: must ask for the labels of one pool (got those of gpu and of other)",
+		},
+	} {
+		if _, err := r.sandboxFor(test.job); err == nil || err.Error() != test.want {
+			t.Errorf("%s: got %v, want %s", name, err, test.want)
+		}
+	}
+}
