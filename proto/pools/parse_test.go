@@ -122,7 +122,10 @@ func TestWhatIsNoPoolsFileAtAll(t *testing.T) {
 		"an alias":         {"prices: &p {cpu_core: 1}\npools: *p\n", "line 2: pools: must be a mapping (got an alias)"},
 		"a merge":          {"<<: {max_sandboxes: 5}\n", "line 1: <<: is not known, must be one of max_sandboxes, daily_budget_usd, prices, pools, repositories, owners"},
 		"a key of no text": {"{[a]: 1}\n", "line 1: must have texts for keys (got a list)"},
-		"a megabyte":       {strings.Repeat("#", 1<<20) + "\n{}", "must not be larger than 1MiB"},
+		"too many to compare": {
+			"repositories:\n" + strings.Repeat("- {match: a/b}\n", 1001), "line 2: repositories: must have between 0 and 1000 (got 1001)",
+		},
+		"a megabyte": {strings.Repeat("#", 1<<20) + "\n{}", "must not be larger than 1MiB"},
 	} {
 		if _, err := pools.Parse([]byte(test.file)); err == nil || err.Error() != test.want {
 			t.Errorf("%s:\n got %v\nwant %s", name, err, test.want)

@@ -11,7 +11,8 @@ import (
 //
 // The tags of all types here: yaml is a field's name (the fields of an embedded struct stand in the mapping of the one around
 // it), doc what it is for; required makes absence an error; min and max are inclusive bounds, of a list or of pools those of how
-// many there are; form names the form of a text, key that of the keys of a mapping (form.go).
+// many there are; form names the form of a text, key that of the keys of a mapping (form.go). Lists of which all are compared with
+// all are bounded, since jobs wait while a file is read again.
 type File struct {
 	Limit
 
@@ -19,8 +20,8 @@ type File struct {
 	// Pools are in the file's order.
 	Pools []Pool `doc:"by name; absent, there is the pool default for the label modal" key:"pool" max:"100" min:"1" yaml:"pools"`
 	// Repositories are in the file's order; the first that matches a repository counts.
-	Repositories []Repository `doc:"the first that matches counts"             max:"1000" yaml:"repositories"`
-	Owners       []Owner      `doc:"limits over all repositories of an account" max:"1000" yaml:"owners"`
+	Repositories []Repository `doc:"the first that matches counts"              max:"1000" min:"0" yaml:"repositories"`
+	Owners       []Owner      `doc:"limits over all repositories of an account" max:"1000" min:"0" yaml:"owners"`
 }
 
 // Limit bounds what runs at a time and what it costs. Zero is no limit.
