@@ -42,10 +42,12 @@ func (a *App) newSweeps(
 	mirror := ledger.NewMirror(records)
 	books, jobs := books{mirror}, jobs{a.surveyor}
 	orphans := &sweep.Orphans{
-		Fleet: sandboxes{a.fleet}, Reaper: a.fleet, Ledger: books, Handler: launcher, Places: book, Rules: a.rules, Now: a.options.Now,
-		Deployment: a.control.Deployment,
+		Fleet: sandboxes{a.fleet}, Ledger: books, Handler: launcher, Places: book, Rules: a.rules, Now: a.options.Now,
+		Scope: a.forge.Scope, Deployment: a.control.Deployment,
 	}
-	registrations := &sweep.Registrations{Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: a.options.Now}
+	registrations := &sweep.Registrations{
+		Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: a.options.Now, Scope: a.forge.Scope, Named: namedRepos(a.cfg.AllowedRepos),
+	}
 	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: a.options.Now}
 	unqueued := &sweep.Unqueued{
 		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos),
@@ -123,7 +125,9 @@ func (s sandboxes) List(ctx context.Context) ([]sweep.Sandbox, error) {
 	listed, err := s.Fleet.List(ctx)
 	found := make([]sweep.Sandbox, 0, len(listed))
 	for _, l := range listed {
-		found = append(found, sweep.Sandbox{ID: l.ID, Name: l.Name, CreatedAt: l.CreatedAt, Deployment: l.Deployment})
+		found = append(found, sweep.Sandbox{
+			ID: l.ID, Name: l.Name, CreatedAt: l.CreatedAt, Deployment: l.Deployment, Repo: l.Repo, Pool: l.Pool,
+		})
 	}
 	return found, err
 }

@@ -58,6 +58,8 @@ func (outside) Sight(context.Context, run.Job) (run.Sighting, error) {
 	return run.Sighting{Status: "queued"}, nil
 }
 
+func (outside) LaunchedFor(context.Context, int64) ([]string, error) { return nil, nil }
+
 func (outside) Busy(context.Context, run.Runner) (bool, error) { return false, nil }
 
 func (outside) Fate(context.Context, string, bool) (run.Fate, error) {

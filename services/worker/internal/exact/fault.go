@@ -48,6 +48,7 @@ const (
 	GPUsAway        Fault = "Modal has no GPUs for up to an hour"
 	ModalAway       Fault = "Modal away"
 	QueuePurged     Fault = "stream purged"
+	BackupRestored  Fault = "broker's storage restored from a backup"
 	ClockSkew       Fault = "worker's clock wrong"
 	TwoLeaders      Fault = "two workers lead"
 	RefusedForever  Fault = "registration refused for good, until mended"
@@ -112,7 +113,8 @@ func kindsOfFaults() []kind {
 		{GitHubAway, 1, nil},
 		{ModalAway, 1, nil},
 		{GPUsAway, 1, []string{"F46"}},
-		{QueuePurged, 0.3, []string{"F59"}},
+		{QueuePurged, 1, []string{"F59"}},
+		{BackupRestored, 4, []string{"F60"}},
 		{ClockSkew, 1, []string{"F54", "F55"}},
 		{TwoLeaders, 2, nil},
 		{RefusedForever, 0.002, []string{"F08"}},

@@ -47,6 +47,7 @@ type ghJob struct {
 	ran                int
 	runner             *ghRunner
 	ranOn              run.Name
+	ranOnID            int64
 	sent, heard        int // how many events were sent of it, and the serial of the last that came
 }
 
@@ -59,6 +60,7 @@ type ghRunner struct {
 	labels []string
 	box    *box
 	job    *ghJob
+	online time.Duration // since when, if it has a box
 }
 
 // github is the world of jobs and registrations.
@@ -176,7 +178,7 @@ func (s *Sim) complete(j *ghJob, conclusion string) {
 	if j.nature == ours {
 		s.open--
 	}
-	s.send(j, run.Finished{Job: j.Job, Runner: j.ranOn, Conclusion: conclusion})
+	s.send(j, run.Finished{Job: j.Job, Runner: j.ranOn, GitHubID: j.ranOnID, Conclusion: conclusion})
 }
 
 // assign gives jobs, oldest first, to any idle runners that cover them.
@@ -225,12 +227,12 @@ func (s *Sim) acquire(j *ghJob, r *ghRunner) {
 		return
 	}
 	s.unqueue(j)
-	j.startedAt, j.ranOn = s.now, r.name
+	j.startedAt, j.ranOn, j.ranOnID = s.now, r.name, r.id
 	j.ran++
 	s.setStatus(j, inProgress)
 	s.countTheft(j, r)
 	s.check.started(j)
-	s.send(j, run.Started{Job: j.Job, Runner: r.name})
+	s.send(j, run.Started{Job: j.Job, Runner: r.name, GitHubID: r.id})
 	box := r.box
 	if s.hits(RunnerDies, j.dice) {
 		s.after(j.dice.between(0, j.takes), func() { s.endBox(box, "its sandbox ended: internal") })

@@ -106,7 +106,7 @@ func (t *task) Sight(ctx context.Context, j run.Job) (seen run.Sighting, err err
 			seen = run.Sighting{Gone: true}
 			return nil
 		}
-		seen = run.Sighting{Status: known.status, Conclusion: known.conclusion, Runner: known.ranOn}
+		seen = run.Sighting{Status: known.status, Conclusion: known.conclusion, Runner: known.ranOn, GitHubID: known.ranOnID}
 		if lags := t.s.hits(GitHubLag, known.dice); lags && known.was != "" && t.s.now-known.since < time.Minute {
 			seen = run.Sighting{Status: known.was}
 		}
@@ -185,10 +185,16 @@ func (t *task) Registrations(ctx context.Context, j run.Job, scope string) (foun
 		}
 		for _, r := range t.s.gh.runners {
 			if strings.EqualFold(r.scope, scope) {
-				found = append(found, sweep.Registration{Name: r.name, ID: r.id, Online: r.box != nil, Busy: r.job != nil && r.job.status == inProgress})
+				found = append(found, sweep.Registration{Name: r.name, ID: r.id})
 			}
 		}
 		slices.SortFunc(found, func(a, b sweep.Registration) int { return int(a.ID - b.ID) })
+		for n := range found {
+			r := t.s.gh.runners[found[n].Name]
+			if lags := t.s.hits(GitHubLag, t.dice); !lags || t.s.now-r.online > time.Minute {
+				found[n].Online, found[n].Busy = r.box != nil, r.job != nil && r.job.status == inProgress
+			}
+		}
 		return nil
 	})
 	return found, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"modal-github-runner/services/worker/internal/run"
@@ -13,10 +14,19 @@ import (
 // errAway is why somebody can't be reached.
 var errAway = errors.New("can't be reached")
 
-// shelf is a bucket of records with revisions, in the order in which they were made.
+// shelf is a bucket of records with revisions, in the order in which they were made. It remembers what it had before its last
+// changes, for as long as there is a backup of then.
 type shelf[K comparable, T any] struct {
-	at      map[K]int
-	records []sweep.Record[T]
+	at        map[K]int
+	records   []sweep.Record[T]
+	before    []change[K, T] // oldest first
+	forgotten int            // how many changes came before those
+}
+
+// change is what there was of key. Its revision is 0 if there was nothing.
+type change[K comparable, T any] struct {
+	key    K
+	record sweep.Record[T]
 }
 
 func newShelf[K comparable, T any]() *shelf[K, T] { return &shelf[K, T]{at: map[K]int{}} }
@@ -29,12 +39,35 @@ func (h *shelf[K, T]) load(key K) sweep.Record[T] {
 }
 
 func (h *shelf[K, T]) save(key K, next sweep.Record[T]) {
+	h.before = append(h.before, change[K, T]{key, h.load(key)})
 	if n, ok := h.at[key]; ok {
 		h.records[n] = next
 		return
 	}
 	h.at[key] = len(h.records)
 	h.records = append(h.records, next)
+}
+
+// changes is how many there were.
+func (h *shelf[K, T]) changes() int { return h.forgotten + len(h.before) }
+
+// keep forgets what there was before so many changes.
+func (h *shelf[K, T]) keep(changes int) {
+	h.before = slices.Delete(h.before, 0, changes-h.forgotten)
+	h.forgotten = changes
+}
+
+// restore undoes all but so many changes.
+func (h *shelf[K, T]) restore(changes int) {
+	for ; h.changes() > changes; h.before = h.before[:len(h.before)-1] {
+		last := h.before[len(h.before)-1]
+		if last.record.Revision == 0 { // It was the last that was made.
+			h.records = h.records[:h.at[last.key]]
+			delete(h.at, last.key)
+			continue
+		}
+		h.records[h.at[last.key]] = last.record
+	}
 }
 
 func (t *task) nats(what string) call {

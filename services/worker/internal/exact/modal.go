@@ -132,7 +132,7 @@ func (s *Sim) online(b *box) {
 		s.endBox(b, "its sandbox ended: failure, exit code 75") // The registration is gone, in use, or was used.
 		return
 	}
-	r.box, b.runner = b, r
+	r.box, b.runner, r.online = b, r, s.now
 	s.tellf(b.name.Job, "runner %v is online", b.name)
 	s.gh.idle = append(s.gh.idle, r)
 	s.assign()
@@ -177,7 +177,20 @@ func (t *task) Find(ctx context.Context, name run.Name) (id string, err error) {
 	return id, err
 }
 
-// Ask is of launch.Fleet and sweep.Reaper.
+// LaunchedFor is of launch.Fleet.
+func (t *task) LaunchedFor(ctx context.Context, job int64) (ids []string, err error) {
+	err = t.do(ctx, t.modal("list the job's sandboxes"), func() error {
+		for _, b := range t.s.modal.alive {
+			if b.name.Job == job {
+				ids = append(ids, b.id)
+			}
+		}
+		return nil
+	})
+	return ids, err
+}
+
+// Ask is of launch.Fleet.
 func (t *task) Ask(ctx context.Context, id string, release bool) (says run.Evidence, err error) {
 	err = t.do(ctx, t.modal("ask "+id), func() error {
 		b := t.s.modal.boxes[id]
@@ -215,7 +228,7 @@ func (t *task) Fate(ctx context.Context, id string, _ bool) (fate run.Fate, err 
 	return fate, err
 }
 
-// Terminate is of launch.Fleet and sweep.Reaper.
+// Terminate is of launch.Fleet.
 func (t *task) Terminate(ctx context.Context, id string) error {
 	return t.do(ctx, t.modal("terminate "+id), func() error {
 		b := t.s.modal.boxes[id]
@@ -243,7 +256,10 @@ func (t *task) List(ctx context.Context) (listed []sweep.Sandbox, err error) {
 	c.to, c.fails = time.Second, ListFails
 	err = t.do(ctx, c, func() error {
 		for _, b := range t.s.modal.alive {
-			listed = append(listed, sweep.Sandbox{ID: b.id, Name: b.name, CreatedAt: b.createdAt, Deployment: deployment})
+			j := t.s.gh.jobs[b.name.Job]
+			listed = append(listed, sweep.Sandbox{
+				ID: b.id, Name: b.name, CreatedAt: b.createdAt, Deployment: deployment, Repo: j.Owner + "/" + j.Repo, Pool: j.Pool,
+			})
 		}
 		return nil
 	})

@@ -64,6 +64,14 @@ func mutants() []mutant {
 			old: "if err := g.Registrar.DeregisterID(ctx, s.job, s.name, found.ID); err != nil {", new: "if err := error(nil); err != nil {",
 		},
 		{
+			name: "registrations that a restored ledger has forgotten are left", invariant: "I6", file: "sweep/registrations.go", flags: []string{"--intensity=5"},
+			old: "if unused < grace || job.State == run.New && unused < usableFor {", new: "if unused >= 0 {",
+		},
+		{
+			name: "a name stands for one runner for ever", invariant: "I5", file: "run/types.go", flags: []string{"--intensity=5"},
+			old: "return githubID != 0 && r.GitHubID != 0 && githubID != r.GitHubID", new: "return false",
+		},
+		{
 			name: "a JIT configuration is told in an error", invariant: "I7", file: "launch/create.go",
 			old: `return run.Created{}, false, fmt.Errorf("create sandbox: %w", err)`, new: `return run.Created{}, false, fmt.Errorf("create sandbox with %s: %w", jit.Reveal(), err)`,
 		},

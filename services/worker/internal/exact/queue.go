@@ -1,6 +1,7 @@
 package exact
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -33,14 +34,34 @@ type message struct {
 	dice       *dice
 	deliveries int
 	acked      bool
+	due        time.Duration // of one that is kept for later
+	serial     uint64        // its place in the stream
 }
 
 // queue is the stream JOBS with its consumers.
 type queue struct {
+	stored  map[*message]bool // not yet acknowledged
 	waiting [kinds][]*message
-	pending map[*message]bool // given to a worker, not yet acknowledged
+	pending map[*message]bool // given to a worker
 	seen    map[string]time.Duration
 	later   map[string]*message // scheduled copies: the last of each job and action
+	serial  uint64
+}
+
+// unacknowledged are the messages that are stored, in their order.
+func (q *queue) unacknowledged() []message {
+	all := make([]message, 0, len(q.stored))
+	for m := range q.stored {
+		all = append(all, *m)
+	}
+	slices.SortFunc(all, func(a, b message) int { return cmp.Compare(a.serial, b.serial) })
+	return all
+}
+
+func (q *queue) acknowledge(m *message) {
+	m.acked = true
+	delete(q.stored, m)
+	delete(q.pending, m)
 }
 
 // jobOf is the job that an event is about.
@@ -79,6 +100,10 @@ func kindOf(ev run.Event) int {
 }
 
 func (s *Sim) enqueue(m *message) {
+	if !s.queue.stored[m] {
+		s.queue.serial++
+		m.serial, s.queue.stored[m] = s.queue.serial, true
+	}
 	s.queue.waiting[m.kind] = append(s.queue.waiting[m.kind], m)
 	s.pull()
 }
@@ -150,7 +175,7 @@ func (s *Sim) again(m *message, in time.Duration) {
 	delete(s.queue.pending, m)
 	m.deliveries++                                                                        // Whatever the one that has it says from now on.
 	if s.hits(DeliveriesSpent, newDice(s.Seed, 8, uint64(m.job), uint64(m.deliveries))) { //nolint:gosec // neither is negative
-		m.acked = true
+		s.queue.acknowledge(m)
 		return
 	}
 	s.after(in, func() {
@@ -180,9 +205,11 @@ func (s *Sim) handle(t *task, m *message, delivery int) {
 	if s.hits(AckLost, t.dice) || t.natsUp() != nil {
 		return // The server gives it to somebody once more, since its heartbeats have ended.
 	}
+	if m.acked { // Or it was purged meanwhile.
+		return
+	}
 	s.check.acknowledged(m)
-	m.acked = true
-	delete(s.queue.pending, m)
+	s.queue.acknowledge(m)
 }
 
 // schedule keeps a copy of the message for later, in place of an earlier one. The server's schedules know whole seconds.
@@ -191,10 +218,12 @@ func (s *Sim) schedule(m *message, at time.Time) {
 	if rest := at.Sub(epoch()) % time.Second; rest > 0 {
 		in += time.Second - rest
 	}
-	key := fmt.Sprintf("%T %d", m.ev, m.job)
-	c := &message{kind: m.kind, job: m.job, ev: m.ev, dice: m.dice}
+	s.keep(fmt.Sprintf("%T %d", m.ev, m.job), &message{kind: m.kind, job: m.job, ev: m.ev, dice: m.dice, due: s.now + in})
+}
+
+func (s *Sim) keep(key string, c *message) {
 	s.queue.later[key] = c
-	s.after(in, func() {
+	s.after(c.due-s.now, func() {
 		if s.queue.later[key] == c {
 			delete(s.queue.later, key)
 			s.enqueue(c)
@@ -205,51 +234,8 @@ func (s *Sim) schedule(m *message, at time.Time) {
 // purge empties the stream.
 func (s *Sim) purge() {
 	s.queue.waiting = [kinds][]*message{}
-	for m := range s.queue.pending {
-		m.acked = true
+	for m := range s.queue.stored {
+		s.queue.acknowledge(m)
 	}
-	clear(s.queue.pending)
 	clear(s.queue.later)
-}
-
-// Requeue is of launch.Queue.
-func (t *task) Requeue(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error {
-	return t.do(ctx, t.nats("requeue"), func() error {
-		t.s.publish(fmt.Sprintf("retry-%d-%d", j.ID, revision), run.Queued{Job: j, At: queuedAt})
-		return nil
-	})
-}
-
-// Report is of sweep.Queue.
-func (t *task) Report(ctx context.Context, ev run.Event, revision uint64) error {
-	return t.do(ctx, t.nats("report"), func() error {
-		t.tellf("reports %s", describe(ev))
-		t.s.publish(fmt.Sprintf("found-%d-%d-%T", jobOf(ev), revision, ev), ev)
-		return nil
-	})
-}
-
-// Bury is of launch.Queue.
-func (t *task) Bury(ctx context.Context, j run.Job, reason string) error {
-	return t.do(ctx, t.nats("bury"), func() error {
-		if !slices.Contains(t.s.buried, j.ID) {
-			t.s.buried = append(t.s.buried, j.ID)
-		}
-		t.s.check.buried(j.ID, reason)
-		return nil
-	})
-}
-
-func describe(ev run.Event) string {
-	switch ev := ev.(type) {
-	case run.Queued:
-		return "queued at " + ev.At.Format(time.TimeOnly)
-	case run.Held:
-		return "waiting at " + ev.At.Format(time.TimeOnly)
-	case run.Started:
-		return fmt.Sprintf("in_progress on %v", ev.Runner)
-	case run.Finished:
-		return fmt.Sprintf("completed on %v: %s", ev.Runner, ev.Conclusion)
-	}
-	return fmt.Sprintf("%T", ev)
 }

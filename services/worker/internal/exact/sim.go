@@ -80,6 +80,7 @@ type Sim struct {
 	swept          map[sweep.Kind]int
 	open           int
 	healed         bool
+	backups        []backup // oldest first
 
 	brokerDown, githubDown, modalDown, gpusAway time.Duration
 }
@@ -126,7 +127,7 @@ func New(o Options) *Sim {
 		refuses: map[int64]time.Duration{}, notices: map[int64][]notice{},
 	}
 	s.modal = modal{boxes: map[string]*box{}, running: map[run.Name]*box{}}
-	s.queue = queue{pending: map[*message]bool{}, seen: map[string]time.Duration{}, later: map[string]*message{}}
+	s.queue = queue{stored: map[*message]bool{}, pending: map[*message]bool{}, seen: map[string]time.Duration{}, later: map[string]*message{}}
 	for n := range o.Workers {
 		s.workers = append(s.workers, &worker{id: n, alive: true})
 	}
@@ -140,6 +141,7 @@ func (s *Sim) Run() Result {
 	s.after(0, s.elect)
 	s.after(time.Second, s.blow)
 	s.after(time.Second, s.check.watch)
+	s.after(0, s.backUp)
 	s.after(20*time.Second, s.operate)
 	s.run(last + time.Minute)
 	if s.Safety {

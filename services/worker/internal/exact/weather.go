@@ -20,14 +20,14 @@ type loop struct {
 // newLoops are the sweeps of one life of a worker; they keep what they know of the last run. What they call goes by way of the
 // task that runs them.
 func (s *Sim) newLoops() []*loop {
-	orphans := &sweep.Orphans{Rules: s.rules(), Deployment: func(context.Context) (string, error) { return deployment, nil }}
+	orphans := &sweep.Orphans{Rules: s.rules(), Scope: scopeOf, Deployment: func(context.Context) (string, error) { return deployment, nil }}
 	line := &sweep.Line{Rules: s.rules()}
-	registrations, stuck := &sweep.Registrations{}, &sweep.Stuck{}
+	registrations, stuck := &sweep.Registrations{Scope: scopeOf, Named: s.repos()}, &sweep.Stuck{}
 	deliveries := &sweep.Deliveries{App: true, Log: slog.New(slog.DiscardHandler)}
 	unqueued := &sweep.Unqueued{Pool: poolOf, Admit: func(run.Job) error { return nil }, Named: s.repos()}
 	return []*loop{
 		{"orphans", 15 * time.Second, func(t *task, ctx context.Context) (sweep.Report, error) {
-			orphans.Fleet, orphans.Reaper, orphans.Ledger, orphans.Handler, orphans.Places, orphans.Now = t, t, t, t.launcher(), t, t.time
+			orphans.Fleet, orphans.Ledger, orphans.Handler, orphans.Places, orphans.Now = t, t, t.launcher(), t, t.time
 			return orphans.RunOnce(ctx)
 		}},
 		{"line", time.Second, func(t *task, ctx context.Context) (sweep.Report, error) {
@@ -110,6 +110,7 @@ func (s *Sim) blow() {
 	w := s.workers[s.weather.below(len(s.workers))]
 	lasts := s.weather.between(5*time.Second, 2*time.Minute)
 	long := s.weather.between(time.Minute, 10*time.Minute)
+	age := 1 + s.weather.below(backupsKept)
 	skew := s.weather.between(-5*time.Minute, 5*time.Minute)
 	for _, change := range []struct {
 		fault Fault
@@ -121,7 +122,8 @@ func (s *Sim) blow() {
 		{LedgerReadOnly, func() { w.mute = s.now + lasts }},
 		{ClockSkew, func() { w.skew = skew; s.after(long, func() { w.skew = 0 }) }},
 		{WorkersRoll, s.roll},
-		{BrokerRestarts, func() { s.brokerDown = s.now + min(lasts, 30*time.Second); s.after(s.brokerDown-s.now, s.pull) }},
+		{BrokerRestarts, func() { s.stopBroker(min(lasts, 30*time.Second)) }},
+		{BackupRestored, func() { s.stopBroker(restoreTakes + lasts); s.restore(age) }},
 		{DedupeForgotten, func() { clear(s.queue.seen) }},
 		{QueuePurged, s.purge},
 		{GitHubAway, func() { s.githubDown = s.now + long }},
@@ -137,6 +139,11 @@ func (s *Sim) blow() {
 		}
 	}
 	s.after(time.Second, s.blow)
+}
+
+func (s *Sim) stopBroker(d time.Duration) {
+	s.brokerDown = s.now + d
+	s.after(d, s.pull)
 }
 
 // leadToo has a worker lead beside the one that does.

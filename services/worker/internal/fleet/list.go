@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"time"
 
@@ -49,19 +50,9 @@ func (f *Fleet) List(ctx context.Context) ([]Sandbox, error) {
 		return nil, err
 	}
 	defer client.Close()
-	app, err := client.Apps.FromName(ctx, f.App, nil)
-	if _, ok := errors.AsType[modal.NotFoundError](err); ok {
-		return nil, nil
-	}
+	handles, err := f.running(ctx, client, map[string]string{tagManaged: managedBy})
 	if err != nil {
-		return nil, fmt.Errorf("modal app %s: %w", f.App, classify(err, time.Now()))
-	}
-	// This call sees both of Modal's backends, whichever of them is the default: GPUs are on the older one.
-	handles, err := client.Sandboxes.ExperimentalList(ctx, &modal.SandboxExperimentalListParams{
-		AppID: app.AppID, Tags: map[string]string{tagManaged: managedBy},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("modal: %w", classify(err, time.Now()))
+		return nil, err
 	}
 	listed := 0
 	for _, err := range handles {
@@ -74,6 +65,51 @@ func (f *Fleet) List(ctx context.Context) ([]Sandbox, error) {
 		return nil, fmt.Errorf("modal: the SDK lists %d sandboxes, but Modal's answers hold %d", listed, len(found))
 	}
 	return found, nil
+}
+
+// LaunchedFor returns the ids of the running sandboxes of our App that workers of this deployment created for the job. The list is
+// complete, or there is an error.
+func (f *Fleet) LaunchedFor(ctx context.Context, job int64) (ids []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	deployment, err := f.Deployment(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("deployment: %w", err)
+	}
+	client, err := f.client()
+	if err != nil {
+		return nil, err
+	}
+	handles, err := f.running(ctx, client, map[string]string{
+		tagManaged: managedBy, tagDeployment: deployment, tagJob: strconv.FormatInt(job, 10),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for sandbox, err := range handles {
+		if err != nil {
+			return nil, fmt.Errorf("modal: %w", classify(err, time.Now()))
+		}
+		ids = append(ids, sandbox.SandboxID)
+	}
+	return ids, nil
+}
+
+// running are the sandboxes of our App that run and have all of the tags.
+func (f *Fleet) running(ctx context.Context, client *modal.Client, tags map[string]string) (iter.Seq2[*modal.Sandbox, error], error) {
+	app, err := client.Apps.FromName(ctx, f.App, nil)
+	if _, ok := errors.AsType[modal.NotFoundError](err); ok {
+		return func(func(*modal.Sandbox, error) bool) {}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("modal app %s: %w", f.App, classify(err, time.Now()))
+	}
+	// This call sees both of Modal's backends, whichever of them is the default: GPUs are on the older one.
+	handles, err := client.Sandboxes.ExperimentalList(ctx, &modal.SandboxExperimentalListParams{AppID: app.AppID, Tags: tags})
+	if err != nil {
+		return nil, fmt.Errorf("modal: %w", classify(err, time.Now()))
+	}
+	return handles, nil
 }
 
 // observed makes a client whose every answer saw is shown, while the call that it answers runs. The SDK's own results hide

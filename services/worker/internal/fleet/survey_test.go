@@ -31,6 +31,9 @@ const (
 	v2ID = "sb-01ARZ3NDEKTSV4RRFFQ69G5FAV" // Any other.
 )
 
+// deployment is the one whose sandboxes are surveyed.
+const deployment = "deployment-1"
+
 // surveyModal is the part of Modal's control plane that lists and inspects sandboxes.
 type surveyModal struct {
 	pb.UnimplementedModalClientServer
@@ -161,7 +164,8 @@ func survey(t *testing.T, m *surveyModal, app string) *fleet.Fleet {
 	}
 	f := fleet.New(fleet.Options{
 		TokenID: config.StaticSecret("ak-test"), TokenSecret: config.StaticSecret("as-test"), App: app,
-		Metrics: metrics, Log: slog.New(slog.DiscardHandler),
+		Deployment: func(context.Context) (string, error) { return deployment, nil },
+		Metrics:    metrics, Log: slog.New(slog.DiscardHandler),
 	})
 	t.Cleanup(f.Close)
 	return f
@@ -223,6 +227,38 @@ func TestList(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheSandboxesOfAJob(t *testing.T) {
+	faultstest.Cover(t, "F60")
+	tags := func(job, deployment string) map[string]string {
+		return map[string]string{"managed-by": "modal-github-runner", "job-id": job, "deployment": deployment}
+	}
+	m := func() *surveyModal {
+		return &surveyModal{pageSize: 1, sandboxes: []*pb.SandboxInfo{
+			info(v1ID, "ap-1", "mgr-11-2", 1700000003, tags("11", deployment)),
+			info("sb-others", "ap-1", "mgr-11-1", 1700000002, tags("11", "another")),
+			info("sb-next", "ap-1", "mgr-12-1", 1700000001, tags("12", deployment)),
+			info(v2ID, "ap-1", "mgr-11-1", 1700000000, tags("11", deployment)),
+		}}
+	}
+	t.Run("all that this deployment created for it are listed", func(t *testing.T) {
+		if got, err := survey(t, m(), "runners").LaunchedFor(t.Context(), 11); err != nil || strings.Join(got, " ") != v1ID+" "+v2ID {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+	t.Run("a page that fails is an error, not an end", func(t *testing.T) {
+		broken := m()
+		broken.failAt = 2
+		if got, err := survey(t, broken, "runners").LaunchedFor(t.Context(), 11); err == nil || got != nil {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+	t.Run("an App that Modal does not know has none", func(t *testing.T) {
+		if got, err := survey(t, m(), "elsewhere").LaunchedFor(t.Context(), 11); err != nil || len(got) != 0 {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
 }
 
 func TestAnAppThatModalDoesNotKnowHasNoSandboxes(t *testing.T) {

@@ -31,7 +31,11 @@ func (f *Forge) Sight(ctx context.Context, j run.Job) (run.Sighting, error) {
 	if job == nil {
 		return run.Sighting{Gone: true}, nil
 	}
-	return run.Sighting{Status: job.GetStatus(), Conclusion: job.GetConclusion(), Runner: nameOf(job.GetRunnerName())}, nil
+	seen := run.Sighting{Status: job.GetStatus(), Conclusion: job.GetConclusion(), Runner: nameOf(job.GetRunnerName())}
+	if !seen.Runner.IsZero() {
+		seen.GitHubID = job.GetRunnerID()
+	}
+	return seen, nil
 }
 
 // Queued lists the jobs of a repository that want a runner (queued) and those that are held for an approval (waiting),

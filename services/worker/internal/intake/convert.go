@@ -15,8 +15,9 @@ import (
 func eventOf(ev *jobsv1.JobEvent) (run.Event, error) {
 	job := jobOf(ev)
 	var runner run.Name
+	var githubID int64
 	if id, attempt, ok := wire.ParseRunnerName(ev.GetRunnerName()); ok {
-		runner = run.Name{Job: id, Attempt: attempt}
+		runner, githubID = run.Name{Job: id, Attempt: attempt}, ev.GetRunnerId()
 	}
 	received, event := timeOf(ev.GetReceivedAt()), ev.GetDeliveryId()
 	switch ev.GetAction() {
@@ -25,9 +26,9 @@ func eventOf(ev *jobsv1.JobEvent) (run.Event, error) {
 	case jobsv1.Action_ACTION_WAITING:
 		return run.Held{Job: job, At: received, Event: event}, nil
 	case jobsv1.Action_ACTION_IN_PROGRESS:
-		return run.Started{Job: job, Runner: runner, At: received, Event: event}, nil
+		return run.Started{Job: job, Runner: runner, GitHubID: githubID, At: received, Event: event}, nil
 	case jobsv1.Action_ACTION_COMPLETED:
-		return run.Finished{Job: job, Runner: runner, Conclusion: ev.GetConclusion(), Event: event}, nil
+		return run.Finished{Job: job, Runner: runner, GitHubID: githubID, Conclusion: ev.GetConclusion(), Event: event}, nil
 	case jobsv1.Action_ACTION_UNSPECIFIED:
 	}
 	return nil, fmt.Errorf("action: must be one of the known ones (got %v): %w", ev.GetAction(), wire.ErrMalformed)
@@ -73,10 +74,11 @@ func reportOf(found run.Event, now time.Time) (*jobsv1.JobEvent, error) {
 		ev.Action, ev.DeliveryId = jobsv1.Action_ACTION_WAITING, f.Event
 	case run.Started:
 		ev = messageOf(f.Job, f.At)
-		ev.Action, ev.DeliveryId, ev.RunnerName = jobsv1.Action_ACTION_IN_PROGRESS, f.Event, runnerName(f.Runner)
+		ev.Action, ev.DeliveryId, ev.RunnerName, ev.RunnerId = jobsv1.Action_ACTION_IN_PROGRESS, f.Event, runnerName(f.Runner), f.GitHubID
 	case run.Finished:
 		ev = messageOf(f.Job, now)
-		ev.Action, ev.DeliveryId, ev.RunnerName, ev.Conclusion = jobsv1.Action_ACTION_COMPLETED, f.Event, runnerName(f.Runner), f.Conclusion
+		ev.Action, ev.DeliveryId, ev.Conclusion = jobsv1.Action_ACTION_COMPLETED, f.Event, f.Conclusion
+		ev.RunnerName, ev.RunnerId = runnerName(f.Runner), f.GitHubID
 	default:
 		return nil, fmt.Errorf("event: must be one that GitHub tells of (got %T)", found)
 	}

@@ -75,8 +75,8 @@ func TestAMessageBecomesTheEventOfItsAction(t *testing.T) {
 	}{
 		{"queued", jobsv1.Action_ACTION_QUEUED, nil, queuedConsumer, run.Queued{Job: job, At: at(4), Event: delivery}},
 		{"waiting", jobsv1.Action_ACTION_WAITING, nil, wire.ConsumerOutcomes, run.Held{Job: job, At: at(4), Event: delivery}},
-		{"in progress", jobsv1.Action_ACTION_IN_PROGRESS, nil, wire.ConsumerOutcomes, run.Started{Job: job, Runner: runner, At: at(4), Event: delivery}},
-		{"completed", jobsv1.Action_ACTION_COMPLETED, nil, wire.ConsumerOutcomes, run.Finished{Job: job, Runner: runner, Conclusion: "success", Event: delivery}},
+		{"in progress", jobsv1.Action_ACTION_IN_PROGRESS, nil, wire.ConsumerOutcomes, run.Started{Job: job, Runner: runner, GitHubID: 6, At: at(4), Event: delivery}},
+		{"completed", jobsv1.Action_ACTION_COMPLETED, nil, wire.ConsumerOutcomes, run.Finished{Job: job, Runner: runner, GitHubID: 6, Conclusion: "success", Event: delivery}},
 		{
 			"a runner of somebody else's is none of ours", jobsv1.Action_ACTION_COMPLETED,
 			func(ev *jobsv1.JobEvent) { ev.RunnerName = "GitHub Actions 5" },

@@ -153,9 +153,9 @@ func TestWhatASweepReportsIsHandledAsIfGitHubHadToldOfIt(t *testing.T) {
 		reports := []run.Event{
 			run.Queued{Job: job, At: at, Event: run.BySweep},
 			run.Held{Job: job, At: at, Event: run.AskedGitHub},
-			run.Started{Job: job, Runner: runner, At: at, Event: run.AskedGitHub},
+			run.Started{Job: job, Runner: runner, GitHubID: 6, At: at, Event: run.AskedGitHub},
 			run.Started{Job: foreign, At: at, Event: run.AskedGitHub},
-			run.Finished{Job: job, Runner: runner, Conclusion: "failure", Event: run.AskedGitHub},
+			run.Finished{Job: job, Runner: runner, GitHubID: 6, Conclusion: "failure", Event: run.AskedGitHub},
 			run.Finished{Job: foreign, Conclusion: "gone", Event: run.AskedGitHub},
 		}
 		queues := []*worker{r.start(t, queuedConsumer, 1, &script{}), r.start(t, wire.ConsumerOutcomes, 1, &script{})}

@@ -127,6 +127,9 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 	if known.State != run.Launching || known.For == 0 {
 		return run.Created{}, false, errUnwanted
 	}
+	if err := h.alone(ctx, known); err != nil {
+		return run.Created{}, false, err
+	}
 	id, err := h.start(ctx, known, jit)
 	if _, refused := errors.AsType[*refusedError](err); refused && r.GitHubID != 0 {
 		err = errors.Unwrap(err) // An earlier try may have made one.

@@ -52,6 +52,14 @@ type sandbox struct {
 	running bool
 }
 
+// githubID is the id of the registration that its JIT configuration is for.
+func (s *sandbox) githubID() (id int64) {
+	if _, err := fmt.Sscanf(s.jit, "jit-%d", &id); err != nil {
+		panic(err)
+	}
+	return id
+}
+
 // message is on the queue, to be delivered at at.
 type message struct {
 	job int64
@@ -201,6 +209,17 @@ func (w worker) Find(_ context.Context, name run.Name) (id string, err error) {
 		}
 	})
 	return id, err
+}
+
+func (w worker) LaunchedFor(_ context.Context, job int64) (ids []string, err error) {
+	err = w.do(func() {
+		for _, s := range w.sandboxes {
+			if s.running && s.name.Job == job {
+				ids = append(ids, s.id)
+			}
+		}
+	})
+	return ids, err
 }
 
 func (w worker) Ask(_ context.Context, id string, release bool) (answer run.Evidence, err error) {

@@ -117,17 +117,24 @@ func TestALookThatIsHeldBackComesAgainWhenItMay(t *testing.T) {
 // A sandbox that says that its runner has a job is left alone, whatever the record says, until GitHub has completed the job.
 func TestARunnerThatWorksIsNotEnded(t *testing.T) {
 	name := run.Name{Job: 1, Attempt: 1}
+	always := func(ev run.RunnerEvent) func(int64) run.RunnerEvent { return func(int64) run.RunnerEvent { return ev } }
+	completed := func(off int64) func(int64) run.RunnerEvent {
+		return func(githubID int64) run.RunnerEvent {
+			return run.Gone{Reason: "its job was completed", JobOver: true, GitHubID: githubID + off}
+		}
+	}
 	tests := []struct {
 		name  string
 		says  run.Evidence
-		event run.RunnerEvent
+		event func(githubID int64) run.RunnerEvent
 		ends  bool
 	}{
-		{"not for whatever made it seem to be gone", run.HasJob, run.Gone{Reason: "its launch did not come to an end"}, false},
-		{"not because no job counts on it", run.HasJob, run.Released{Name: name, From: 1}, false},
-		{"but once its job is over, whatever it says", run.HasJob, run.Gone{Reason: "its job was completed", JobOver: true}, true},
-		{"and one without a job is", run.ReleasedNow, run.Gone{Reason: "its launch did not come to an end"}, true},
-		{"and one that never started is, if it was given its time", run.Starting, run.Released{Name: name, From: 1}, true},
+		{"not for whatever made it seem to be gone", run.HasJob, always(run.Gone{Reason: "its launch did not come to an end"}), false},
+		{"not because no job counts on it", run.HasJob, always(run.Released{Name: name, From: 1}), false},
+		{"but once its job is over, whatever it says", run.HasJob, completed(0), true},
+		{"not because the job of an earlier runner of its name is over", run.HasJob, completed(-1), false},
+		{"and one without a job is", run.ReleasedNow, always(run.Gone{Reason: "its launch did not come to an end"}), true},
+		{"and one that never started is, if it was given its time", run.Starting, always(run.Released{Name: name, From: 1}), true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -137,10 +144,11 @@ func TestARunnerThatWorksIsNotEnded(t *testing.T) {
 				w.settle(t, time.Second)
 				time.Sleep(time.Hour) // Long after anything that might be under way.
 				w.evidence = tt.says
-				again, err := launcher(w, nil).HandleRunner(t.Context(), name, tt.event)
+				event := tt.event(w.sandboxes[0].githubID())
+				again, err := launcher(w, nil).HandleRunner(t.Context(), name, event)
 				for err == nil && !again.IsZero() && again.Before(time.Now().Add(30*time.Second)) {
 					time.Sleep(time.Until(again))
-					again, err = launcher(w, nil).HandleRunner(t.Context(), name, tt.event)
+					again, err = launcher(w, nil).HandleRunner(t.Context(), name, event)
 				}
 				if err != nil {
 					t.Fatal(err)

@@ -171,7 +171,7 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 	case run.Settle:
 		return h.settle(ctx, e)
 	case run.Retire:
-		_, err = h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed", JobOver: true})
+		_, err = h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed", JobOver: true, GitHubID: e.GitHubID})
 	case run.Requeue:
 		return h.Queue.Requeue(ctx, e.Job, e.QueuedAt, revision)
 	case run.Later:
@@ -211,8 +211,8 @@ func (h *handling) want(ctx context.Context, e run.Launch) error {
 
 // taken records that the runner took a job.
 func (h *handling) taken(ctx context.Context, e run.Take) error {
-	r, err := h.decideRunner(ctx, e.Runner, run.Taken{Name: e.Runner, By: e.By, Spare: e.Spare, Event: e.Event})
-	if err != nil || r.Job.ID == 0 { // Of one that is not on record only its name is known.
+	r, err := h.decideRunner(ctx, e.Runner, run.Taken{Name: e.Runner, GitHubID: e.GitHubID, By: e.By, Spare: e.Spare, Event: e.Event})
+	if err != nil || r.Took != e.By || r.Job.ID == 0 { // Of one that is not on record only its name is known.
 		return err
 	}
 	return h.tell(ctx, func(record places.Record) places.Record { return record.Started(r.Job.Pool) })
@@ -258,7 +258,8 @@ func (h *handling) at(t time.Time) {
 }
 
 // end removes what is left of a runner. Unless its job is over it is asked first: it may be working, on a job of which we
-// know nothing yet. Then it is left alone until that job has ended, or the sandbox by itself.
+// know nothing yet. Then it is left alone until that job has ended, or the sandbox by itself. So is the sandbox of
+// a runner of which only the name is on record: it may be a later one's, if the ledger was restored from a backup.
 func (h *handling) end(ctx context.Context, r run.Runner) error {
 	id := r.SandboxID
 	if id == "" {
@@ -267,7 +268,7 @@ func (h *handling) end(ctx context.Context, r run.Runner) error {
 			return fmt.Errorf("find sandbox: %w", err)
 		}
 	}
-	if id != "" && !r.JobOver {
+	if id != "" && (!r.JobOver || r.Job.ID == 0) {
 		r.SandboxID = id
 		evidence, err := h.ask(ctx, r, true)
 		if err != nil {
@@ -283,7 +284,7 @@ func (h *handling) end(ctx context.Context, r run.Runner) error {
 			return fmt.Errorf("terminate sandbox: %w", err)
 		}
 	}
-	if r.Took == 0 { // GitHub removes the registration of a runner with its job.
+	if r.Took == 0 && r.Job.ID != 0 { // GitHub removes the registration of a runner with its job.
 		if err := h.Forge.Deregister(ctx, r); err != nil {
 			return fmt.Errorf("deregister runner: %w", err)
 		}

@@ -414,12 +414,12 @@ func (w *world) assign(rnd *dice, waiting map[int64]run.Job) {
 			w.mu.Unlock()
 			continue
 		}
-		taker := online[rnd.roll(len(online))].name
-		delete(w.registrations, taker)
+		taker := online[rnd.roll(len(online))]
+		delete(w.registrations, taker.name)
 		w.mu.Unlock()
 		delete(waiting, id)
-		w.post(rnd, id, run.Started{Job: j, Runner: taker, At: time.Now()})
-		w.post(rnd, id, run.Finished{Job: j, Runner: taker, Conclusion: "success"})
+		w.post(rnd, id, run.Started{Job: j, Runner: taker.name, GitHubID: taker.githubID(), At: time.Now()})
+		w.post(rnd, id, run.Finished{Job: j, Runner: taker.name, GitHubID: taker.githubID(), Conclusion: "success"})
 		return
 	}
 }

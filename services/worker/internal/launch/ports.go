@@ -42,13 +42,21 @@ type Authors interface {
 	Inform(ctx context.Context, j run.Job, reason string) error
 }
 
+// Inventory knows which sandboxes run at Modal.
+type Inventory interface {
+	// Find returns the id of the running sandbox of that name, or "" if none runs.
+	Find(ctx context.Context, name run.Name) (id string, err error)
+	// LaunchedFor returns the ids of the running sandboxes that were created for the job. The list is complete, or there is an error.
+	LaunchedFor(ctx context.Context, job int64) (ids []string, err error)
+}
+
 // Fleet runs sandboxes at Modal.
 type Fleet interface {
+	Inventory
+
 	// Create starts the sandbox of the runner, under the runner's name. It returns run.ErrExists if one of that name
 	// runs; after any other error there may be one.
 	Create(ctx context.Context, r run.Runner, p run.Pool, jit config.Secret) (id string, err error)
-	// Find returns the id of the running sandbox of that name, or "" if none runs.
-	Find(ctx context.Context, name run.Name) (id string, err error)
 	// Ask asks a sandbox whether its runner has a job. With release, a runner that has none is ended at once, and takes
 	// none any more.
 	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)

@@ -59,13 +59,13 @@ func (h *handling) settle(ctx context.Context, e run.Settle) error {
 	if err != nil {
 		return fmt.Errorf("load runner %v: %w", e.Runner, err)
 	}
-	if r.SandboxID != "" {
+	if r.SandboxID != "" && r.GitHubID == e.GitHubID {
 		fate, err := h.Fleet.Fate(ctx, r.SandboxID, false)
 		if err != nil {
 			return fmt.Errorf("fate of sandbox %s: %w", r.SandboxID, err)
 		}
 		if !fate.Running {
-			_, err := h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed", JobOver: true})
+			_, err := h.decideRunner(ctx, e.Runner, run.Gone{Reason: "its job was completed", JobOver: true, GitHubID: e.GitHubID})
 			return err
 		}
 	}

@@ -78,7 +78,7 @@ func TestAPlaceIsGivenBackOnceTheSandboxIsGone(t *testing.T) {
 				name := w.runs[1].record.Runner
 				w.deliver(t.Context(), message{job: 1, ev: run.Started{Job: job(1), Runner: name}}, nil)
 				delete(w.registrations, name)
-				w.deliver(t.Context(), message{job: 1, ev: run.Finished{Job: job(1), Runner: name, Conclusion: "success"}}, nil)
+				w.deliver(t.Context(), message{job: 1, ev: run.Finished{Job: job(1), Runner: name, GitHubID: w.sandboxes[0].githubID(), Conclusion: "success"}}, nil)
 				if len(w.places.Held) != 1 {
 					t.Fatalf("places %v, want its own while it runs", w.places.Held)
 				}
@@ -111,7 +111,7 @@ func TestAWorkerThatDiesAtAnyCallNeitherExceedsALimitNorStrandsAJob(t *testing.T
 					w.deliver(t.Context(), message{job: 1, ev: run.Started{Job: job(1), Runner: first}}, nil)
 					w.sandboxes[0].running = false
 					delete(w.registrations, first)
-					w.deliver(t.Context(), message{job: 1, ev: run.Finished{Job: job(1), Runner: first, Conclusion: "success"}}, f)
+					w.deliver(t.Context(), message{job: 1, ev: run.Finished{Job: job(1), Runner: first, GitHubID: w.sandboxes[0].githubID(), Conclusion: "success"}}, f)
 					for range 100 {
 						w.settle(t, time.Second)
 						w.serve()

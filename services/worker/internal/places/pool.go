@@ -129,7 +129,7 @@ func (r Record) Created(pool string) Record {
 // Exhausted tells that Modal had no room for a sandbox of the pool.
 func (r Record) Exhausted(pool string, now time.Time) Record {
 	p := r.Pools[pool]
-	if now.Sub(p.Cut) < cutEvery {
+	if now.Sub(p.Cut).Abs() < cutEvery { // What is further ahead comes of a clock that was wrong.
 		return r
 	}
 	switch p.Rate {

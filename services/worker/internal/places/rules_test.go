@@ -294,6 +294,16 @@ func TestModalsLackOfRoomSlowsAPoolAndPassesAgain(t *testing.T) {
 	}
 }
 
+func TestModalsLackOfRoomIsHeardThoughAClockWasAheadWhenItWasLastTold(t *testing.T) {
+	r := places.Record{}.Exhausted("default", start.Add(time.Hour)).Exhausted("default", start)
+	if rate := r.Pools["default"].Rate; rate != 0.5 {
+		t.Errorf("rate = %v, want half of what is tried first", rate)
+	}
+	if next := r.Pools["default"].Next; !next.Equal(start.Add(2 * time.Second)) {
+		t.Errorf("the next may come at %v", next)
+	}
+}
+
 func TestABreaker(t *testing.T) {
 	fail := func(r places.Record, at time.Time, runners ...int) places.Record {
 		for _, n := range runners {

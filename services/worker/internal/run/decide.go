@@ -62,7 +62,7 @@ func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
 		return dead(r, r.Reason)
 	}
 	if r.State != Waiting { // What an earlier launch for it has left behind goes.
-		return r, taken(r, r.RanOn, ev.Event)
+		return r, taken(r, r.RanOn, r.RanOnID, ev.Event)
 	}
 	if ev.At.After(r.LastQueuedAt) {
 		r.LastQueuedAt = ev.At
@@ -104,9 +104,9 @@ func started(r Run, ev Started, now time.Time) (Run, []Effect) {
 		if r.StartedAt.IsZero() {
 			r.StartedAt = now
 		}
-		r.State, r.RanOn, r.Reason = Running, ev.Runner, ""
+		r.State, r.RanOn, r.RanOnID, r.Reason = Running, ev.Runner, ev.GitHubID, ""
 	}
-	return r, taken(r, ev.Runner, ev.Event)
+	return r, taken(r, ev.Runner, ev.GitHubID, ev.Event)
 }
 
 // finished ends the Run, and after the grace what is left of its runner.
@@ -117,17 +117,17 @@ func finished(r Run, ev Finished, now time.Time) (Run, []Effect) {
 	if !r.State.Terminal() {
 		r.State, r.Conclusion, r.FinishedAt = Done, ev.Conclusion, now
 		if !ev.Runner.IsZero() {
-			r.RanOn = ev.Runner
+			r.RanOn, r.RanOnID = ev.Runner, ev.GitHubID
 		}
 	}
-	effects := taken(r, ev.Runner, ev.Event)
+	effects := taken(r, ev.Runner, ev.GitHubID, ev.Event)
 	if ev.Runner.IsZero() {
 		return r, effects
 	}
 	if now.Before(r.FinishedAt.Add(Grace)) {
-		return r, append(effects, Settle{Runner: ev.Runner, Again: settleAt(r.FinishedAt, now)})
+		return r, append(effects, Settle{Runner: ev.Runner, GitHubID: ev.GitHubID, Again: settleAt(r.FinishedAt, now)})
 	}
-	return r, append(effects, Retire{Runner: ev.Runner})
+	return r, append(effects, Retire{Runner: ev.Runner, GitHubID: ev.GitHubID})
 }
 
 // settleAt is when to look next whether the runner of a job that ended at finished has ended too: it takes a second or two, and
@@ -141,13 +141,13 @@ func settleAt(finished, now time.Time) time.Time {
 }
 
 // taken is what follows from a runner's having taken the job of r, or from the job's needing none any more, as event tells.
-func taken(r Run, by Name, event string) []Effect {
+func taken(r Run, by Name, githubID int64, event string) []Effect {
 	spare := r.Runner
 	if spare == by {
 		spare = Name{}
 	}
 	if !by.IsZero() {
-		return []Effect{Take{Runner: by, By: r.Job.ID, Spare: spare, Event: event}}
+		return []Effect{Take{Runner: by, GitHubID: githubID, By: r.Job.ID, Spare: spare, Event: event}}
 	}
 	if !spare.IsZero() {
 		return []Effect{Release{Runner: spare, From: r.Job.ID}}

@@ -34,17 +34,21 @@ type (
 		At    time.Time
 		Event string
 	}
-	// Started says that a runner took the job. Runner is zero if it is not ours.
+	// Started says that a runner took the job. Runner is zero if it is not ours. GitHubID is the id of its registration, by which
+	// it is told from an earlier or later one of that name: a ledger that was restored from a backup may use a name again.
 	Started struct {
-		Job    Job
-		Runner Name
-		At     time.Time
-		Event  string
+		Job      Job
+		Runner   Name
+		GitHubID int64
+		At       time.Time
+		Event    string
 	}
-	// Finished says that GitHub completed the job. Runner is zero if it is not ours, or if no runner had taken it.
+	// Finished says that GitHub completed the job. Runner is zero if it is not ours, or if no runner had taken it. GitHubID is as
+	// in Started.
 	Finished struct {
 		Job        Job
 		Runner     Name
+		GitHubID   int64
 		Conclusion string
 		Event      string
 	}
@@ -96,6 +100,15 @@ type (
 		Scope string
 		Price float64
 	}
+	// Found says that a sandbox of that name, created at CreatedAt, runs. The ledger may have forgotten it.
+	Found struct {
+		Name      Name
+		Job       Job
+		Scope     string
+		Price     float64
+		SandboxID string
+		CreatedAt time.Time
+	}
 	// Registered says that GitHub knows the runner, under the id GitHubID.
 	Registered struct{ GitHubID int64 }
 	// Created says that the runner's sandbox exists. GitHubID is zero if it is not known.
@@ -105,12 +118,14 @@ type (
 	}
 	// GivenUp says that the worker that was launching the runner stopped trying; another may try at once.
 	GivenUp struct{ Reason string }
-	// Taken says that the runner took the job By, of which Event told. Spare is what By had counted on.
+	// Taken says that the runner took the job By, of which Event told: the runner whose registration is GitHubID, if that is known.
+	// Spare is what By had counted on.
 	Taken struct {
-		Name  Name
-		By    int64
-		Spare Name
-		Event string
+		Name     Name
+		GitHubID int64
+		By       int64
+		Spare    Name
+		Event    string
 	}
 	// Counted says that the runner, counted for From so far, counts for For.
 	Counted struct{ For, From int64 }
@@ -122,14 +137,17 @@ type (
 	// Occupied says that the runner has a job, by the evidence from inside its sandbox, while the job that counts on it
 	// waits at GitHub.
 	Occupied struct{}
-	// Gone says that the runner has ended, or is to end, for Reason. JobOver says that GitHub has completed its job.
+	// Gone says that the runner has ended, or is to end, for Reason. JobOver says that GitHub has completed its job: that of the
+	// runner whose registration is GitHubID.
 	Gone struct {
-		Reason  string
-		JobOver bool
+		Reason   string
+		JobOver  bool
+		GitHubID int64
 	}
 )
 
 func (Wanted) runnerEvent()     {}
+func (Found) runnerEvent()      {}
 func (Registered) runnerEvent() {}
 func (Created) runnerEvent()    {}
 func (GivenUp) runnerEvent()    {}
@@ -148,12 +166,14 @@ type (
 		Runner Name
 		Job    Job
 	}
-	// Take asks that Runner is recorded as busy with the job By, of which Event told. Spare is what By had counted on.
+	// Take asks that Runner, whose registration is GitHubID, is recorded as busy with the job By, of which Event told. Spare is
+	// what By had counted on.
 	Take struct {
-		Runner Name
-		By     int64
-		Spare  Name
-		Event  string
+		Runner   Name
+		GitHubID int64
+		By       int64
+		Spare    Name
+		Event    string
 	}
 	// Lose asks that Job is told that it lost Runner, for Reason. Spare, counted for From, is offered in its place. Event and
 	// Blameless are as in Lost.
@@ -181,14 +201,18 @@ type (
 		Runner Name
 		From   int64
 	}
-	// Settle asks whether the sandbox of Runner, whose job is over, has ended by itself. If not, the event at hand comes again
-	// at Again.
+	// Settle asks whether the sandbox of Runner, whose registration was GitHubID and whose job is over, has ended by itself. If
+	// not, the event at hand comes again at Again.
 	Settle struct {
-		Runner Name
-		Again  time.Time
+		Runner   Name
+		GitHubID int64
+		Again    time.Time
 	}
-	// Retire asks that whatever is left of Runner ends: its job is over.
-	Retire struct{ Runner Name }
+	// Retire asks that whatever is left of Runner, whose registration was GitHubID, ends: its job is over.
+	Retire struct {
+		Runner   Name
+		GitHubID int64
+	}
 	// Requeue asks that Job, queued at QueuedAt, is looked at again now.
 	Requeue struct {
 		Job      Job

@@ -223,7 +223,7 @@ func TestWhateverHappensToARunner(t *testing.T) {
 func TestWhatIsNoEventIsAMistakeOfTheProgram(t *testing.T) {
 	for name, decide := range map[string]func(){
 		"Decide":       func() { run.Decide(run.Run{}, nil, now) },
-		"DecideRunner": func() { run.DecideRunner(run.Runner{}, nil, now) },
+		"DecideRunner": func() { run.DecideRunner(launched(), nil, now) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

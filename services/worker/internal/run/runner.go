@@ -28,6 +28,17 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 	switch ev := ev.(type) {
 	case Wanted:
 		return wanted(r, ev, now)
+	case Found:
+		return found(r, ev, now)
+	case Taken:
+		return runnerTaken(r, ev)
+	case Released:
+		return released(r, ev, now)
+	}
+	if r.State == Unknown { // The ledger was restored while this was on its way: what is left of the runner is for the sweeps.
+		return r, nil
+	}
+	switch ev := ev.(type) {
 	case Registered:
 		if r.State == Launching {
 			r.GitHubID = ev.GitHubID
@@ -40,12 +51,8 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 			r.Until, r.Reason = now, ev.Reason
 		}
 		return r, nil
-	case Taken:
-		return runnerTaken(r, ev)
 	case Counted:
 		return counted(r, ev)
-	case Released:
-		return released(r, ev, now)
 	case Occupied:
 		return occupied(r, now)
 	case Gone:
@@ -54,69 +61,17 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 	panic(fmt.Sprintf("run: no such event: %T", ev)) // Unreachable: the interface is closed.
 }
 
-// wanted sees to it that the runner lives and counts for the job, or says that it does not. Whether the job still wants it
-// is asked each time: the wish may be old.
-func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
-	confirm := Confirm{Job: ev.Job.ID, Runner: ev.Name}
-	if r.alive() && r.For == 0 { // Released, or a count for the job was cut short.
-		r.For, r.SpareSince = ev.Job.ID, time.Time{}
-	}
-	if r.alive() && r.For != ev.Job.ID {
-		return r, []Effect{r.lostBy(ev.Job.ID, r.For)}
-	}
-	switch r.State {
-	case Unknown:
-		r = Runner{
-			Name: ev.Name, State: Launching, Job: ev.Job, Scope: ev.Scope, For: ev.Job.ID, Until: now.Add(LaunchTimeout),
-			Price: ev.Price,
-		}
-		return r, []Effect{confirm, Create{Runner: r}}
-	case Launching:
-		if now.Before(r.Until) {
-			return r, []Effect{confirm, Later{At: r.Until}}
-		}
-		r.Until = now.Add(LaunchTimeout)
-		return r, []Effect{confirm, Create{Runner: r}}
-	case Launched:
-		if look := r.LaunchedAt.Add(LookAfter); now.Before(look) {
-			return r, []Effect{confirm, Later{At: look}}
-		}
-		return r, []Effect{confirm, Inspect{Runner: r}}
-	case Busy:
-		if r.Took == ev.Job.ID {
-			return r, nil
-		}
-	case Ended:
-		if r.Took == 0 && r.Job.ID != 0 { // Whoever is ending it may not have come to that yet.
-			return r, []Effect{End{Runner: r}, r.lostBy(ev.Job.ID, r.For)}
-		}
-	}
-	return r, []Effect{r.lostBy(ev.Job.ID, r.For)}
-}
-
-func created(r Runner, ev Created, now time.Time) (Runner, []Effect) {
-	switch r.State {
-	case Launching, Busy: // A runner can take a job before we have recorded its sandbox.
-	case Launched:
-		return r, spare(r, now) // Twice.
-	case Unknown, Ended:
-		r.SandboxID = ev.SandboxID
-		return r, []Effect{End{Runner: r}}
-	}
-	r.SandboxID, r.LaunchedAt, r.Reason = ev.SandboxID, now, ""
-	if ev.GitHubID != 0 {
-		r.GitHubID = ev.GitHubID
-	}
-	if r.State == Launching {
-		r.State, r.Until = Launched, time.Time{}
-	}
-	return r, spare(r, now)
-}
-
 // runnerTaken records the job that the runner took, and lets the job that counted on it know if it is another.
 func runnerTaken(r Runner, ev Taken) (Runner, []Effect) {
 	if r.State == Unknown { // The ledger was lost or restored: the name tells what it was launched for.
-		r = Runner{Name: ev.Name, For: ev.Name.Job}
+		r = Runner{Name: ev.Name, For: ev.Name.Job, GitHubID: ev.GitHubID}
+	}
+	if r.isOther(ev.GitHubID) { // One that the ledger has forgotten, or forgot when this one got its name. The job needs neither.
+		effects := []Effect{Release{Runner: r.Name, From: ev.By}}
+		if !ev.Spare.IsZero() {
+			effects = append(effects, Release{Runner: ev.Spare, From: ev.By})
+		}
+		return r, effects
 	}
 	if r.State != Ended {
 		r.State = Busy
@@ -200,10 +155,13 @@ func occupied(r Runner, now time.Time) (Runner, []Effect) {
 // gone ends the runner, and then tells the job that still counts on it: no two runners launched for one job may be able to
 // take one. What is left of it is ended again each time, since the last time may not have come to its end.
 func gone(r Runner, ev Gone, now time.Time) (Runner, []Effect) {
+	if r.isOther(ev.GitHubID) {
+		return r, nil
+	}
 	if r.State != Ended {
 		r.State, r.Reason, r.EndedAt, r.Until = Ended, ev.Reason, now, time.Time{}
 	}
-	r.JobOver = r.JobOver || ev.JobOver
+	r.JobOver = r.JobOver || ev.JobOver && ev.GitHubID == r.GitHubID
 	effects := []Effect{End{Runner: r}}
 	if r.For != 0 && r.Took == 0 {
 		effects = append(effects, r.lostBy(r.For, r.For))

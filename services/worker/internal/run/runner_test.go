@@ -78,6 +78,7 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 	registered := func(r *run.Runner) { r.GitHubID = 77 }
 	created := run.Created{GitHubID: 77, SandboxID: "sb-1"}
 	fresh := func(r *run.Runner) { r.LaunchedAt = now }
+	over := func(r *run.Runner) { r.JobOver = true }
 	checkDecideRunner(t, []decidedRunner{
 		{"GitHub's id is kept", launching(), run.Registered{GitHubID: 77}, launching(registered), nil},
 		{"an id that comes after the launch is of no matter", launched(), run.Registered{GitHubID: 78}, launched(), nil},
@@ -100,11 +101,22 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 			[]run.Effect{run.End{Runner: launched(ended, func(r *run.Runner) { r.SandboxID = "sb-2" })}},
 		},
 		{
-			"a sandbox of a runner that nobody knows is ended",
-			run.Runner{},
-			created,
-			run.Runner{SandboxID: "sb-1"},
-			[]run.Effect{run.End{Runner: run.Runner{SandboxID: "sb-1"}}},
+			"that the job of one that has ended was over is not known of another sandbox", launched(ended, over),
+			run.Created{SandboxID: "sb-2"},
+			launched(ended, func(r *run.Runner) { r.SandboxID = "sb-2" }),
+			[]run.Effect{run.End{Runner: launched(ended, func(r *run.Runner) { r.SandboxID = "sb-2" })}},
+		},
+		{
+			"but of its own it is", launched(ended, over),
+			run.Created{SandboxID: "sb-1"},
+			launched(ended, over),
+			[]run.Effect{run.End{Runner: launched(ended, over)}},
+		},
+		{
+			"and of the first that it tells of", launched(ended, over, func(r *run.Runner) { r.SandboxID = "" }),
+			run.Created{SandboxID: "sb-1"},
+			launched(ended, over),
+			[]run.Effect{run.End{Runner: launched(ended, over)}},
 		},
 		{
 			"a launch that was given up can be taken over at once", launching(),
@@ -116,6 +128,7 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 }
 
 func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
+	registered := func(r *run.Runner) { r.GitHubID = 77 }
 	checkDecideRunner(t, []decidedRunner{
 		{"its own job took it", launched(), run.Taken{Name: runner(1, 1), By: 1}, launched(busyWith(1)), nil},
 		{
@@ -148,6 +161,26 @@ func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
 			run.Taken{Name: runner(1, 1), By: 2},
 			run.Runner{Name: runner(1, 1), State: run.Busy, For: 1, Took: 2},
 			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), From: 2, Reason: "it took job 2", Blameless: true}},
+		},
+		{
+			"one that is not on record is known by its registration from then on",
+			run.Runner{},
+			run.Taken{Name: runner(1, 1), GitHubID: 76, By: 1},
+			run.Runner{Name: runner(1, 1), State: run.Busy, For: 1, Took: 1, GitHubID: 76},
+			nil,
+		},
+		{"the very one on record took it", launched(), run.Taken{Name: runner(1, 1), GitHubID: 77, By: 1}, launched(registered, busyWith(1)), nil},
+		{
+			"another of its name took the job, which needs this one no longer", launched(),
+			run.Taken{Name: runner(1, 1), GitHubID: 76, By: 1},
+			launched(),
+			[]run.Effect{run.Release{Runner: runner(1, 1), From: 1}},
+		},
+		{
+			"another of its name took the job, which needs what it had counted on no longer", launched(),
+			run.Taken{Name: runner(1, 1), GitHubID: 76, By: 2, Spare: runner(2, 1)},
+			launched(),
+			[]run.Effect{run.Release{Runner: runner(1, 1), From: 2}, run.Release{Runner: runner(2, 1), From: 2}},
 		},
 		{
 			"one that has ended stays so", launched(ended),
@@ -239,6 +272,8 @@ func TestARunnerIsCountedForOneJob(t *testing.T) {
 
 func TestARunnerThatIsGoneEnds(t *testing.T) {
 	over := func(r *run.Runner) { r.State, r.EndedAt, r.Reason, r.Until = run.Ended, now, "idle", time.Time{} }
+	unknown := func(r *run.Runner) { r.GitHubID = 0 }
+	jobOver := func(r *run.Runner) { r.JobOver = true }
 	lose := func(reason string) run.Lose {
 		return run.Lose{Job: 1, Runner: runner(1, 1), From: 1, Reason: reason, Blameless: !strings.HasPrefix(reason, "it ended")}
 	}
@@ -252,9 +287,20 @@ func TestARunnerThatIsGoneEnds(t *testing.T) {
 		},
 		{
 			"one whose job is over needs no look", launched(busyWith(1)),
-			run.Gone{Reason: "idle", JobOver: true},
-			launched(busyWith(1), over, func(r *run.Runner) { r.JobOver = true }),
-			[]run.Effect{run.End{Runner: launched(busyWith(1), over, func(r *run.Runner) { r.JobOver = true })}},
+			run.Gone{Reason: "idle", JobOver: true, GitHubID: 77},
+			launched(busyWith(1), over, jobOver),
+			[]run.Effect{run.End{Runner: launched(busyWith(1), over, jobOver)}},
+		},
+		{
+			"one that may be another than the one whose job is over does", launched(busyWith(1), unknown),
+			run.Gone{Reason: "idle", JobOver: true, GitHubID: 77},
+			launched(busyWith(1), unknown, over),
+			[]run.Effect{run.End{Runner: launched(busyWith(1), unknown, over)}},
+		},
+		{
+			"one that surely is another goes on", launched(busyWith(1)),
+			run.Gone{Reason: "idle", JobOver: true, GitHubID: 76},
+			launched(busyWith(1)), nil,
 		},
 		{"so is what is left of a launch", launching(), run.Gone{Reason: "idle"}, launching(over), []run.Effect{run.End{Runner: launching(over)}, lose("it ended: idle")}},
 		{
@@ -263,5 +309,32 @@ func TestARunnerThatIsGoneEnds(t *testing.T) {
 			launched(ended),
 			[]run.Effect{run.End{Runner: launched(ended)}, lose("it ended: over")},
 		},
+	})
+}
+
+// Whatever was under way when the ledger was restored from a backup says nothing of a runner that was forgotten.
+func TestARunnerThatWasForgottenIsForgotten(t *testing.T) {
+	var tests []decidedRunner
+	for name, ev := range map[string]run.RunnerEvent{
+		"registered": run.Registered{GitHubID: 77}, "created": run.Created{GitHubID: 77, SandboxID: "sb-1"}, "given up": run.GivenUp{Reason: "boom"},
+		"counted": run.Counted{For: 2, From: 1}, "occupied": run.Occupied{}, "gone": run.Gone{Reason: "idle", JobOver: true},
+	} {
+		tests = append(tests, decidedRunner{name, run.Runner{}, ev, run.Runner{}, nil})
+	}
+	checkDecideRunner(t, tests)
+}
+
+func TestARunnerThatWasForgottenAndFoundIsASpareOne(t *testing.T) {
+	found := run.Found{Name: runner(1, 1), Job: job(1), Scope: "octo/repo", Price: 0.5, SandboxID: "sb-1", CreatedAt: ago(time.Hour)}
+	spare := func(since time.Time) run.Runner {
+		return run.Runner{
+			Name: runner(1, 1), State: run.Launched, Job: job(1), Scope: "octo/repo", Price: 0.5, SandboxID: "sb-1", LaunchedAt: ago(time.Hour),
+			SpareSince: since,
+		}
+	}
+	checkDecideRunner(t, []decidedRunner{
+		{"it may be given a job for a while", run.Runner{}, found, spare(now), []run.Effect{run.Later{At: in(run.SpareTime)}}},
+		{"found again, it goes", spare(ago(run.SpareTime)), found, spare(ago(run.SpareTime)), []run.Effect{run.Dismiss{Runner: spare(ago(run.SpareTime))}}},
+		{"one that was on record after all is as it was", launched(), found, launched(), nil},
 	})
 }

@@ -16,8 +16,9 @@ type Sighting struct {
 	Gone bool
 	// Status is GitHub's word.
 	Status, Conclusion string
-	// Runner has or had the job; zero if it is not ours.
-	Runner Name
+	// Runner has or had the job; zero if it is not ours. GitHubID is the id of its registration.
+	Runner   Name
+	GitHubID int64
 }
 
 // Unheard is the event by which GitHub would have told us what was seen at now; nil if that is what r says, too.
@@ -28,9 +29,9 @@ func (r Run) Unheard(seen Sighting, now time.Time) Event {
 	case seen.Gone:
 		return Finished{Job: r.Job, Conclusion: "gone", Event: AskedGitHub}
 	case seen.Status == statusCompleted:
-		return Finished{Job: r.Job, Runner: seen.Runner, Conclusion: seen.Conclusion, Event: AskedGitHub}
+		return Finished{Job: r.Job, Runner: seen.Runner, GitHubID: seen.GitHubID, Conclusion: seen.Conclusion, Event: AskedGitHub}
 	case seen.Status == statusInProgress && r.State != Running:
-		return Started{Job: r.Job, Runner: seen.Runner, At: now, Event: AskedGitHub}
+		return Started{Job: r.Job, Runner: seen.Runner, GitHubID: seen.GitHubID, At: now, Event: AskedGitHub}
 	case seen.Status == statusQueued && r.State == OnHold:
 		return Queued{Job: r.Job, At: now, Event: AskedGitHub}
 	case seen.Status == statusWaiting && r.State == Waiting:

@@ -139,11 +139,13 @@ func runMachine() machine {
 func runnerMachine() machine {
 	events := []run.RunnerEvent{
 		run.Wanted{Name: runner(1, 1), Job: job(1), Scope: "octo/repo"},
+		run.Found{Name: runner(1, 1), Job: job(1), Scope: "octo/repo", SandboxID: "sb-1", CreatedAt: now},
 		run.Registered{GitHubID: 77},
 		run.Created{GitHubID: 77, SandboxID: "sb-1"},
 		run.GivenUp{Reason: "boom"},
 		run.Taken{Name: runner(1, 1), By: 1},
 		run.Taken{Name: runner(1, 1), By: 2, Spare: runner(2, 1)},
+		run.Taken{Name: runner(1, 1), GitHubID: 76, By: 3},
 		run.Counted{For: 2, From: 1},
 		run.Counted{For: 1},
 		run.Released{Name: runner(1, 1), From: 1},

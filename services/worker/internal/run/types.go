@@ -64,8 +64,9 @@ type Run struct {
 	// Runner is counted for the job while it waits. It stays when another runner takes the job, so that the step that
 	// finds a new use for it can be asked for again.
 	Runner Name `json:"runner,omitzero"`
-	// RanOn is the runner of ours that took the job.
-	RanOn Name `json:"ran_on,omitzero"`
+	// RanOn is the runner of ours that took the job, and RanOnID GitHub's id of its registration.
+	RanOn   Name  `json:"ran_on,omitzero"`
+	RanOnID int64 `json:"ran_on_id,omitempty"`
 	// Attempts is how many runners were launched for the job. Each had a name of its own.
 	Attempts int `json:"attempts,omitempty"`
 	// Forgiven is how many of Attempts don't count against MaxAttempts: their runners took other jobs, or the job was replayed
@@ -178,3 +179,9 @@ type Fate struct {
 
 // alive reports whether the runner may still take a job.
 func (r Runner) alive() bool { return r.State == Launching || r.State == Launched }
+
+// isOther reports whether what is known of the registration with that id is known of another runner than r, though their names
+// are the same.
+func (r Runner) isOther(githubID int64) bool {
+	return githubID != 0 && r.GitHubID != 0 && githubID != r.GitHubID
+}

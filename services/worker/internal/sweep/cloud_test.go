@@ -132,6 +132,17 @@ func (c *cloud) Find(_ context.Context, name run.Name) (string, error) {
 	return c.find(name), nil
 }
 
+func (c *cloud) LaunchedFor(_ context.Context, job int64) (ids []string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, s := range c.sandboxes {
+		if s.Name.Job == job {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
 func (c *cloud) Ask(_ context.Context, id string, release bool) (run.Evidence, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

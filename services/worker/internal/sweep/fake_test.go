@@ -37,7 +37,6 @@ type world struct {
 	unlisted []sweep.Sandbox
 	fates    map[string]run.Fate
 	tails    map[string]string
-	evidence map[string]run.Evidence
 	runs     []sweep.Record[run.Run]
 	runners  []sweep.Record[run.Runner]
 	told     []told
@@ -90,25 +89,6 @@ func (w *world) Fate(_ context.Context, id string, withLog bool) (run.Fate, erro
 		fate.How += "; its log ends: " + w.tails[id]
 	}
 	return fate, nil
-}
-
-func (w *world) Ask(_ context.Context, id string, release bool) (run.Evidence, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !release {
-		return "", errors.New("a question alone lets a job begin before the sandbox ends")
-	}
-	return w.evidence[id], w.call("ask")
-}
-
-func (w *world) Terminate(_ context.Context, id string) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err := w.call("terminate"); err != nil {
-		return err
-	}
-	w.sandboxes = slices.DeleteFunc(w.sandboxes, func(s sweep.Sandbox) bool { return s.ID == id })
-	return nil
 }
 
 func (w *world) Runs(context.Context) ([]sweep.Record[run.Run], error) {
@@ -222,6 +202,14 @@ func name(job int64) run.Name { return run.Name{Job: job, Attempt: 1} }
 
 func job(id int64) run.Job {
 	return run.Job{ID: id, Owner: "octo", Repo: "repo", Private: true, Labels: []string{"modal"}, Pool: "default", Installation: 5}
+}
+
+// scopeOf has organizations register their runners themselves.
+func scopeOf(j run.Job) string {
+	if j.OrgOwned {
+		return j.Owner
+	}
+	return j.Owner + "/" + j.Repo
 }
 
 // record is a record that was changed so long ago.

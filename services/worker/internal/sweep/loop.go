@@ -30,7 +30,6 @@ type Kind string
 // The kinds, by the sweep that finds them.
 const (
 	Unrecorded   Kind = "sandbox_without_record"
-	Working      Kind = "sandbox_without_record_has_job"
 	Outlived     Kind = "sandbox_of_ended_runner"
 	Vanished     Kind = "runner_without_sandbox"
 	Unfinished   Kind = "runner_of_finished_job"

@@ -3,6 +3,7 @@ package sweep
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"modal-github-runner/services/worker/internal/places"
@@ -15,12 +16,13 @@ const tidyTime = run.Grace + time.Minute
 // Orphans finds sandboxes without a living runner, and runners without a sandbox or without a use.
 type Orphans struct {
 	Fleet   Fleet
-	Reaper  Reaper
 	Ledger  Ledger
 	Handler Handler
 	Places  Book
 	Rules   places.Rules
 	Now     func() time.Time
+	// Scope is where the runner of a job is registered.
+	Scope func(run.Job) string
 	// Deployment is the id of these workers. What has another one's is never touched.
 	Deployment func(context.Context) (string, error)
 }
@@ -29,6 +31,7 @@ type Orphans struct {
 type survey struct {
 	began      time.Time
 	deployment string
+	listed     []Sandbox
 	sandboxes  map[run.Name]Sandbox
 	runs       map[int64]Record[run.Run]
 }
@@ -50,11 +53,11 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 			return t.result()
 		}
 	}
-	for name, sandbox := range s.sandboxes {
-		if recorded[name] || sandbox.Deployment != s.deployment || !s.old(sandbox.CreatedAt) {
+	for _, sandbox := range s.listed {
+		if recorded[sandbox.Name] || sandbox.Deployment != s.deployment || !s.old(sandbox.CreatedAt) {
 			continue
 		}
-		if t.found(o.reap(ctx, sandbox)) {
+		if t.found(o.setRight(ctx, sandbox.Name, o.unrecorded(sandbox, s))) {
 			break
 		}
 	}
@@ -75,6 +78,7 @@ func (o *Orphans) look(ctx context.Context) (survey, []Record[run.Runner], error
 	}
 	for _, sandbox := range sandboxes {
 		if !sandbox.Name.IsZero() {
+			s.listed = append(s.listed, sandbox)
 			s.sandboxes[sandbox.Name] = sandbox
 		}
 	}
@@ -125,7 +129,7 @@ func (s survey) judge(record Record[run.Runner]) finding {
 	case run.Busy:
 		switch job := s.runs[r.Took].Value; {
 		case job.State == run.Done && s.began.Sub(job.FinishedAt) >= tidyTime:
-			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed", JobOver: true}}
+			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed", JobOver: true, GitHubID: job.RanOnID}}
 		case old && !listed:
 			return finding{Vanished, run.Gone{Reason: "its sandbox is not there any more"}, &r}
 		}
@@ -206,17 +210,15 @@ func (o *Orphans) ask(ctx context.Context, r run.Runner) (lives bool, end string
 	return fate.Running, fate.How, nil
 }
 
-// reap ends a sandbox without a record, unless it says that it has a job: a ledger that was lost must not end jobs.
-func (o *Orphans) reap(ctx context.Context, s Sandbox) (Kind, error) {
-	evidence, err := o.Reaper.Ask(ctx, s.ID, true)
-	if err != nil {
-		return "", fmt.Errorf("ask sandbox %s: %w", s.ID, err)
+// unrecorded is a sandbox without a record. It gets one, as a runner that no job counts on: it may have a job all the same.
+func (o *Orphans) unrecorded(sandbox Sandbox, s survey) finding {
+	job := s.runs[sandbox.Name.Job].Value.Job
+	if job.ID == 0 {
+		owner, repo, _ := strings.Cut(sandbox.Repo, "/")
+		// As if the owner were an organization. If not, GitHub answers with an error, and not that it knows of no such runner.
+		job = run.Job{ID: sandbox.Name.Job, Owner: owner, Repo: repo, OrgOwned: true, Pool: sandbox.Pool}
 	}
-	if evidence == run.HasJob {
-		return Working, nil
-	}
-	if err := o.Reaper.Terminate(ctx, s.ID); err != nil {
-		return "", fmt.Errorf("terminate sandbox %s: %w", s.ID, err)
-	}
-	return Unrecorded, nil
+	return finding{kind: Unrecorded, event: run.Found{
+		Name: sandbox.Name, Job: job, Scope: o.Scope(job), Price: o.Rules.Price(job.Pool), SandboxID: sandbox.ID, CreatedAt: sandbox.CreatedAt,
+	}}
 }

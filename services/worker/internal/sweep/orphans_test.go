@@ -18,7 +18,7 @@ import (
 
 func orphans(w *world) *sweep.Orphans {
 	return &sweep.Orphans{
-		Fleet: w, Reaper: w, Ledger: w, Handler: w, Places: &w.book, Rules: placestest.Rules{}, Now: time.Now,
+		Fleet: w, Ledger: w, Handler: w, Places: &w.book, Rules: placestest.Rules{}, Now: time.Now, Scope: scopeOf,
 		Deployment: func(context.Context) (string, error) { return ours, w.fail["deployment"] },
 	}
 }
@@ -177,9 +177,6 @@ func TestARunnerIsComparedWithItsSandbox(t *testing.T) {
 				if diff := cmp.Diff(found, report.Found); diff != "" {
 					t.Errorf("found: %s", diff)
 				}
-				if w.count("terminate") != 0 {
-					t.Error("a sandbox with a record was ended without a word")
-				}
 			})
 		})
 	}
@@ -195,48 +192,53 @@ func boxes(changes ...func(*sweep.Sandbox)) func() []sweep.Sandbox {
 	return func() []sweep.Sandbox { return box(changes...) }
 }
 
-func TestASandboxWithoutARecordGoesUnlessItHasAJob(t *testing.T) {
-	faultstest.Cover(t, "F51")
+func TestASandboxWithoutARecordGetsOneAsASpareRunner(t *testing.T) {
+	faultstest.Cover(t, "F51", "F60")
+	known := func() run.Job { return job(1) }
+	const price = 0.5
 	tests := []struct {
-		name     string
-		box      func() []sweep.Sandbox
-		evidence run.Evidence
-		askErr   error
-		endErr   error
-		ends     bool
-		kind     sweep.Kind
+		name string
+		box  func() []sweep.Sandbox
+		job  func() run.Job // the job on record, if one is
+		want func() run.Found
 	}{
-		{name: "an idle one is ended", box: boxes(), evidence: run.ReleasedNow, ends: true, kind: sweep.Unrecorded},
-		{name: "one that never came as far as to answer is ended", box: boxes(), evidence: run.Starting, ends: true, kind: sweep.Unrecorded},
-		{name: "one that has ended is ended again", box: boxes(), evidence: run.Over, ends: true, kind: sweep.Unrecorded},
-		{name: "one that has a job is left alone", box: boxes(), evidence: run.HasJob, kind: sweep.Working},
-		{name: "one that can't be asked is left alone", box: boxes(), evidence: run.Idle, askErr: errAway},
-		{name: "one that can't be ended is no finding", box: boxes(), evidence: run.Idle, endErr: errAway},
-		{name: "one of another deployment is left alone", box: boxes(foreign), evidence: run.Idle},
-		{name: "one of a time before there were deployments is left alone", box: boxes(func(s *sweep.Sandbox) { s.Deployment = "" }), evidence: run.Idle},
-		{name: "one whose name is not of our making is left alone", box: boxes(func(s *sweep.Sandbox) { s.Name = run.Name{} }), evidence: run.Idle},
-		{name: "one that is young is left alone", box: boxes(func(s *sweep.Sandbox) { s.CreatedAt = ago(young) }), evidence: run.Idle},
-		{
-			name: "one that is just not young any more is ended", box: boxes(func(s *sweep.Sandbox) { s.CreatedAt = ago(old) }),
-			evidence: run.Idle, ends: true, kind: sweep.Unrecorded,
-		},
+		{name: "its job is on record", box: boxes(), job: known, want: func() run.Found {
+			return run.Found{Name: name(1), Job: job(1), Scope: place, Price: price, SandboxID: "sb-1", CreatedAt: ago(time.Hour)}
+		}},
+		{name: "its tags tell of a job that is not", box: boxes(tagged), want: func() run.Found {
+			return run.Found{
+				Name: name(1), Job: run.Job{ID: 1, Owner: "octo", Repo: "repo", OrgOwned: true, Pool: "default"}, Scope: "octo", Price: price,
+				SandboxID: "sb-1", CreatedAt: ago(time.Hour),
+			}
+		}},
+		{name: "it is just not young any more", box: boxes(createdAgo(old)), job: known, want: func() run.Found {
+			return run.Found{Name: name(1), Job: job(1), Scope: place, Price: price, SandboxID: "sb-1", CreatedAt: ago(old)}
+		}},
+		{name: "one that is young is left alone", box: boxes(createdAgo(young)), job: known},
+		{name: "one of another deployment is left alone", box: boxes(foreign), job: known},
+		{name: "one of a time before there were deployments is left alone", box: boxes(func(s *sweep.Sandbox) { s.Deployment = "" }), job: known},
+		{name: "one whose name is not of our making is left alone", box: boxes(func(s *sweep.Sandbox) { s.Name = run.Name{} }), job: known},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := &world{
-					sandboxes: tt.box(), evidence: map[string]run.Evidence{"sb-1": tt.evidence}, fail: map[string]error{"ask": tt.askErr, "terminate": tt.endErr},
+				w := &world{sandboxes: tt.box()}
+				if tt.job != nil {
+					w.runs = []sweep.Record[run.Run]{record(run.Run{Job: tt.job(), State: run.Waiting}, time.Hour)}
 				}
-				report, err := orphans(w).RunOnce(t.Context())
-				if fails := tt.askErr != nil || tt.endErr != nil; errors.Is(err, errAway) != fails || (err != nil) != fails {
-					t.Errorf("got %v", err)
+				o := orphans(w)
+				o.Rules = placestest.Rules{USD: price}
+				report, err := o.RunOnce(t.Context())
+				if err != nil {
+					t.Fatal(err)
 				}
-				if ended := len(w.sandboxes) == 0; ended != tt.ends {
-					t.Errorf("ended: %v", ended)
-				}
+				var want []told
 				var found map[sweep.Kind]int
-				if tt.kind != "" {
-					found = map[sweep.Kind]int{tt.kind: 1}
+				if tt.want != nil {
+					want, found = []told{{Runner: name(1), Event: tt.want()}}, map[sweep.Kind]int{sweep.Unrecorded: 1}
+				}
+				if diff := cmp.Diff(want, w.told); diff != "" {
+					t.Errorf("told: %s", diff)
 				}
 				if diff := cmp.Diff(found, report.Found); diff != "" {
 					t.Errorf("found: %s", diff)
@@ -244,6 +246,12 @@ func TestASandboxWithoutARecordGoesUnlessItHasAJob(t *testing.T) {
 			})
 		})
 	}
+}
+
+func tagged(s *sweep.Sandbox) { s.Repo, s.Pool = place, "default" }
+
+func createdAgo(d time.Duration) func(*sweep.Sandbox) {
+	return func(s *sweep.Sandbox) { s.CreatedAt = ago(d) }
 }
 
 func TestOrphansActOnCompleteListsOnly(t *testing.T) {
@@ -254,7 +262,6 @@ func TestOrphansActOnCompleteListsOnly(t *testing.T) {
 				fail:      map[string]error{broken: errAway},
 				sandboxes: append(box(), sweep.Sandbox{ID: "sb-9", Name: name(9), CreatedAt: ago(time.Hour), Deployment: ours}),
 				runners:   []sweep.Record[run.Runner]{record(run.Runner{Name: name(2), State: run.Launched}, time.Hour), record(run.Runner{Name: name(1), State: run.Ended}, time.Hour)},
-				evidence:  map[string]run.Evidence{"sb-1": run.Idle, "sb-9": run.Idle},
 			}
 			report, err := orphans(w).RunOnce(t.Context())
 			if !errors.Is(err, errAway) || report.Found != nil || report.Runs != nil {

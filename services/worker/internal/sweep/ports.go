@@ -46,6 +46,8 @@ type Sandbox struct {
 	CreatedAt time.Time
 	// Deployment is the id of the workers that created it.
 	Deployment string
+	// Repo is "owner/repo" of the job that it was created for; Pool, what it got.
+	Repo, Pool string
 }
 
 // Fleet knows the sandboxes at Modal.
@@ -56,14 +58,6 @@ type Fleet interface {
 	Find(ctx context.Context, name run.Name) (id string, err error)
 	// Fate tells how the sandbox is or how it ended, with the end of its log if withLog is set.
 	Fate(ctx context.Context, id string, withLog bool) (run.Fate, error)
-}
-
-// Reaper ends a sandbox of which there is no record.
-type Reaper interface {
-	// Ask asks the sandbox whether its runner has a job. With release, a runner that has none is ended at once.
-	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)
-	// Terminate ends it. Nil if it has ended.
-	Terminate(ctx context.Context, id string) error
 }
 
 // Registration is a runner of ours as GitHub lists it. Online and Busy may be a minute old.

@@ -3,6 +3,7 @@ package sweep_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 func registrations(w *world) *sweep.Registrations {
-	return &sweep.Registrations{Registrar: w, Ledger: w, Reader: w, Now: time.Now}
+	return &sweep.Registrations{Registrar: w, Ledger: w, Reader: w, Now: time.Now, Scope: scopeOf}
 }
 
 const place = "octo/repo"
@@ -37,14 +38,13 @@ func TestARegistrationGoesOnceItsRunnerHasEnded(t *testing.T) {
 		goes         bool
 	}{
 		{"its runner ended", sweep.Registration{}, known, overdue, true},
-		{"there is no record of its runner", sweep.Registration{}, known, func() run.Runner { return run.Runner{Name: name(9), Scope: place, Job: job(9)} }, true},
 		{"not one that is online", sweep.Registration{Online: true}, known, overdue, false},
 		{"not one that is busy", sweep.Registration{Busy: true}, known, overdue, false},
 		{"not one whose runner has just ended", sweep.Registration{}, known, func() run.Runner { return ended(young) }, false},
 		{"not one whose runner is launched", sweep.Registration{}, known, in(run.Launching), false},
 		{"not one whose runner is on its way", sweep.Registration{}, known, in(run.Launched), false},
 		{"not one whose runner has a job", sweep.Registration{}, known, in(run.Busy), false},
-		{"not one of a job that we do not know", sweep.Registration{}, run.Run{Job: job(2), State: run.Done}, overdue, false},
+		{"its runner ended, and its job is not on record", sweep.Registration{}, run.Run{Job: job(2), State: run.Done}, overdue, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -68,9 +68,79 @@ func TestARegistrationGoesOnceItsRunnerHasEnded(t *testing.T) {
 	}
 }
 
+// The ledger was restored from a backup, or is another deployment's.
+func TestARegistrationWithoutARecordGoesOnceItHasGoneUnusedForLong(t *testing.T) {
+	faultstest.Cover(t, "F60")
+	found := sweep.Registration{Name: name(1), ID: 77}
+	online, busy, other := found, found, found
+	online.Online, busy.Busy, other.ID = true, true, 78
+	tests := []struct {
+		name   string
+		known  bool // its job is on record
+		before sweep.Registration
+		wait   time.Duration // from one look to the next
+		goes   bool
+	}{
+		{"its job is on record", true, found, 2 * time.Minute, true},
+		{"not within the time in which GitHub's list may be old", true, found, 2*time.Minute - 1, false},
+		{"not if it was online the last time", true, online, time.Hour, false},
+		{"not if it was busy the last time", true, busy, time.Hour, false},
+		{"not if another of its name was unused the last time", true, other, time.Hour, false},
+		{"nobody can start its runner any more", false, found, time.Hour, true},
+		{"not while another deployment may start its runner", false, found, time.Hour - 1, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{registrations: map[string][]sweep.Registration{place: {tt.before}}}
+				g := registrations(w)
+				g.Named = []sweep.Repo{{Owner: "octo", Name: "repo"}}
+				if tt.known {
+					w.runs = []sweep.Record[run.Run]{record(run.Run{Job: job(1), State: run.Done}, time.Hour)}
+				}
+				if _, err := g.RunOnce(t.Context()); err != nil || len(w.registrations[place]) != 1 {
+					t.Fatalf("at the first look: %v, %v", w.registrations, err)
+				}
+				time.Sleep(tt.wait)
+				w.registrations[place][0] = found
+				if _, err := g.RunOnce(t.Context()); err != nil || len(w.registrations[place]) == 0 != tt.goes {
+					t.Errorf("left are %v, %v", w.registrations, err)
+				}
+			})
+		})
+	}
+}
+
+func TestWherePlacesToAskAboutComeFrom(t *testing.T) {
+	byOrg := job(2)
+	byOrg.Owner, byOrg.OrgOwned = "acme", true
+	theirs := job(3)
+	theirs.Repo, theirs.Pool = "theirs", ""
+	w := &world{
+		runs: []sweep.Record[run.Run]{
+			record(run.Run{Job: job(1), State: run.Done}, time.Hour), record(run.Run{Job: byOrg, State: run.Done}, time.Hour),
+			record(run.Run{Job: theirs, State: run.Done}, time.Hour),
+		},
+		runners: []sweep.Record[run.Runner]{record(run.Runner{Name: name(4), State: run.Ended, Scope: "Octo/moved"}, time.Hour)},
+	}
+	g := registrations(w)
+	g.Named = []sweep.Repo{{Owner: "named", Name: "one"}, {Owner: "OCTO", Name: "Repo"}}
+	if _, err := g.RunOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(w.calls)
+	asked := []string{
+		"registrations of OCTO", "registrations of Octo/moved", "registrations of acme", "registrations of named", "registrations of named/one",
+		"registrations of octo/repo", "runners", "runs",
+	}
+	if diff := cmp.Diff(asked, w.calls); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRegistrationsAreLeftAloneWhenAnythingFails(t *testing.T) {
 	faultstest.Cover(t, "F50")
-	for _, broken := range []string{"runners", "registrations of " + place, "load run", "load runner", "deregister"} {
+	for _, broken := range []string{"runs", "runners", "registrations of " + place, "load run", "load runner", "deregister"} {
 		t.Run(broken, func(t *testing.T) {
 			w := &world{
 				fail:          map[string]error{broken: errAway},

@@ -111,9 +111,9 @@ func (s *site) run(t *testing.T, d time.Duration) {
 func (s *site) loops() []sweep.Loop {
 	b := books{s.ledger}
 	orphans := &sweep.Orphans{
-		Fleet: s.cloud, Reaper: s.cloud, Ledger: b, Handler: s.launcher, Places: s.book, Rules: placestest.Rules{}, Now: time.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
+		Fleet: s.cloud, Scope: s.Scope, Ledger: b, Handler: s.launcher, Places: s.book, Rules: placestest.Rules{}, Now: time.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
 	}
-	registrations := &sweep.Registrations{Registrar: s.cloud, Ledger: b, Reader: s.ledger, Now: time.Now}
+	registrations := &sweep.Registrations{Registrar: s.cloud, Ledger: b, Reader: s.ledger, Now: time.Now, Scope: s.Scope}
 	stuck := &sweep.Stuck{Jobs: s.cloud, Ledger: b, Queue: s.cloud, Now: time.Now}
 	unqueued := &sweep.Unqueued{
 		Jobs: s.cloud, Ledger: b, Reader: s.ledger, Queue: s.cloud, Now: time.Now, Named: []sweep.Repo{{Owner: "octo", Name: "repo"}},
