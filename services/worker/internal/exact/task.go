@@ -99,8 +99,13 @@ func (t *task) do(ctx context.Context, c call, effect func() error) error {
 	if late {
 		return t.doLate(ctx, c, effect)
 	}
+	limit, began := t.limit(ctx, c), t.s.now
 	if !t.pause(before) {
 		return errDead
+	}
+	if c.limit > 0 && t.s.now-began > limit { // It was frozen: who wakes up after the deadline of a call sends nothing.
+		t.tellf("%s: too late", c.what)
+		return context.DeadlineExceeded
 	}
 	if dies {
 		t.s.kill(t.w)
@@ -132,10 +137,7 @@ func (t *task) do(ctx context.Context, c call, effect func() error) error {
 
 // doLate is a call whose effect comes after its caller has given up.
 func (t *task) doLate(ctx context.Context, c call, effect func() error) error {
-	limit := c.limit
-	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, max(0, deadline.Sub(t.time())))
-	}
+	limit := t.limit(ctx, c)
 	t.s.after(limit+t.dice.between(time.Second, 20*time.Second), func() {
 		if c.up() == nil {
 			t.tellf("%s: works late (%v)", c.what, effect())
@@ -145,6 +147,14 @@ func (t *task) doLate(ctx context.Context, c call, effect func() error) error {
 		return errDead
 	}
 	return context.DeadlineExceeded
+}
+
+// limit is how long the call may take: until the adapter gives it up, or its caller does.
+func (t *task) limit(ctx context.Context, c call) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(c.limit, max(0, deadline.Sub(t.time())))
+	}
+	return c.limit
 }
 
 // time is the worker's clock.
