@@ -146,7 +146,8 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	a.outcomes = intake.New(options, wire.ConsumerOutcomes, outcomeSlots)
 	a.sweeps = a.newSweeps(js, records, book, launcher, publisher)
 	questions := adminapi.New(adminapi.Options{
-		Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Places: book, Rules: a.rules, Pools: a.rules.names, Log: log,
+		Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Places: book, Rules: a.rules, Pools: a.rules.names,
+		Sandboxes: a.fleet, Log: log,
 	})
 	return a, a.listen(ctx, registry, conn, questions)
 }

@@ -18,6 +18,7 @@ import (
 // OperatorCommands are the commands that ask a running worker, for kong.
 type OperatorCommands struct {
 	Explain     explainCommand     `cmd:"" help:"Tell what became of a job, and why it waits."`
+	Logs        logsCommand        `cmd:"" help:"Print the end of the log of a job's sandbox: what its runner said last."`
 	Jobs        jobsCommand        `cmd:"" help:"List the jobs that are not over."`
 	DeadLetters deadLettersCommand `cmd:"" help:"Show what was given up, and have it tried once more."`
 	Places      placesCommand      `cmd:"" help:"Show who holds places for sandboxes, what today has cost, and how many wait."`
@@ -31,6 +32,12 @@ type (
 		question
 
 		Job operator.JobID `arg:"" help:"Id of the job, or the URL of its page at GitHub."`
+	}
+	logsCommand struct {
+		question
+
+		Job   operator.JobID `arg:""        help:"Id of the job, or the URL of its page at GitHub."`
+		Lines int            `default:"100" help:"How many lines at most, 1 to 1000."`
 	}
 	jobsCommand struct {
 		question
@@ -79,6 +86,11 @@ func (c explainCommand) Run(out io.Writer) error {
 }
 
 // Run implements the command.
+func (c logsCommand) Run(out io.Writer) error {
+	return answer(c.question, out, http.MethodGet, "/jobs/"+text(c.Job)+"/log?lines="+strconv.Itoa(c.Lines), operator.PrintLog)
+}
+
+// Run implements the command.
 func (c jobsCommand) Run(out io.Writer) error {
 	return answer(c.question, out, http.MethodGet, "/jobs?state="+url.QueryEscape(c.State), operator.PrintJobs)
 }
@@ -121,7 +133,8 @@ func (c resumeCommand) Run(out io.Writer) error {
 func text(job operator.JobID) string { return strconv.FormatInt(int64(job), 10) }
 
 // answer asks the worker and writes what it says: for people with show, or as it came.
-func answer[T adminapi.Explanation | adminapi.Jobs | adminapi.Letters | adminapi.Replay | adminapi.Room | adminapi.Paused | intake.Letter](
+func answer[T adminapi.Explanation | adminapi.Jobs | adminapi.Letters | adminapi.Replay | adminapi.Room | adminapi.Paused | adminapi.Log |
+	intake.Letter](
 	q question, out io.Writer, method, path string, show func(io.Writer, T, time.Time) error,
 ) error {
 	client, err := operator.NewClient(q.Addr)

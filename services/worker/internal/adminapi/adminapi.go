@@ -4,6 +4,7 @@
 //
 //	GET  /jobs                        the jobs that are not over, or with ?state=STATE those in it, newest first
 //	GET  /jobs/{id}                   one job, its timeline, its runners and what it waits for
+//	GET  /jobs/{id}/log               how the log of its runner's sandbox ends, in ?lines=LINES, with secrets masked
 //	GET  /dead-letters                what was given up, newest first
 //	GET  /dead-letters/{id}           one of them
 //	POST /dead-letters/{id}/replay    has its job tried once more; twice is once
@@ -61,6 +62,8 @@ type Options struct {
 	Handler Handler
 	Places  Places
 	Rules   places.Rules
+	// Sandboxes has what runners say.
+	Sandboxes Sandboxes
 	// Pools are the names of all there are.
 	Pools func() []string
 	Log   *slog.Logger
@@ -85,6 +88,7 @@ func (a *API) Mount(handle func(pattern string, handler http.Handler)) {
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET /jobs":                      a.jobs,
 		"GET /jobs/{id}":                 a.job,
+		"GET /jobs/{id}/log":             a.log,
 		"GET /dead-letters":              a.letters,
 		"GET /dead-letters/{id}":         a.letter,
 		"POST /dead-letters/{id}/replay": a.replay,

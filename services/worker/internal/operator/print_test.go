@@ -110,6 +110,15 @@ func TestAnswersForPeople(t *testing.T) {
 		"dead-letters-none":   func(w io.Writer) error { return operator.PrintLetters(w, adminapi.Letters{}, now) },
 		"dead-letter-job":     func(w io.Writer) error { return operator.PrintLetter(w, letter, now) },
 		"dead-letter-message": func(w io.Writer) error { return operator.PrintLetter(w, message(), now) },
+		"logs": func(w io.Writer) error {
+			return operator.PrintLog(w, adminapi.Log{
+				ID: 289782451, Runner: "mgr-289782451-1", SandboxID: "sb-HsFZXs33", How: "its sandbox ended: success",
+				Text: "Connected to GitHub\r\n\tRunning job: build\x1b[2J\nJob build completed with result: Succeeded",
+			}, now)
+		},
+		"logs-none": func(w io.Writer) error {
+			return operator.PrintLog(w, adminapi.Log{ID: 1, Runner: "mgr-1-1", SandboxID: "sb-1", How: "its sandbox runs"}, now)
+		},
 		"replay": func(w io.Writer) error {
 			return operator.PrintReplay(w, adminapi.Replay{ID: 289782451, State: run.Waiting}, now)
 		},
