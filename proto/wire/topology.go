@@ -1,6 +1,9 @@
 package wire
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 const (
 	// StreamJobs holds the job events.
@@ -13,6 +16,8 @@ const (
 	BucketControl = "control"
 	// ConsumerOutcomes is the durable consumer of everything but queued jobs.
 	ConsumerOutcomes = "outcomes"
+
+	queuedConsumer = "queued-"
 )
 
 const (
@@ -24,7 +29,13 @@ const (
 )
 
 // QueuedConsumer is the name of the durable consumer of the jobs that wait for a runner of pool.
-func QueuedConsumer(pool string) string { return "queued-" + pool }
+func QueuedConsumer(pool string) string { return queuedConsumer + pool }
+
+// PoolOfConsumer is the pool whose jobs a durable consumer is of; ok is false if it is another consumer.
+func PoolOfConsumer(consumer string) (pool string, ok bool) {
+	pool, ok = strings.CutPrefix(consumer, queuedConsumer)
+	return pool, ok && CheckPoolName(pool) == nil
+}
 
 // Stream describes a stream. All streams are on file and keep a message until its age.
 type Stream struct {

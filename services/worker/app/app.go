@@ -69,6 +69,7 @@ type App struct {
 	log   *slog.Logger
 	stack *lifecycle.Stack
 	admin *obs.Admin
+	js    jetstream.JetStream
 	guard *natsx.Guard
 	fleet *fleet.Fleet
 	forge *forge.Forge
@@ -121,7 +122,7 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.rules = rules{source}
+	a.js, a.rules = js, rules{source}
 	a.guard = natsx.NewGuard(js, func() wire.Topology { return wire.JobsTopology(a.rules.names()) }, log)
 	a.control = control.New(js)
 	if err := a.adapters(js, registry); err != nil {
@@ -140,7 +141,7 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})
 	options := intake.Options{
-		JS: js, Publisher: publisher, Observer: m, Tracer: tracing.Tracer(serviceName), Log: log, Handler: launcher,
+		JS: js, Publisher: publisher, Observer: m, Tracer: tracing.Tracer(serviceName), Log: log, Handler: launcher, PoolOf: a.rules.now,
 	}
 	a.queued = func(pool string) *intake.Intake { return intake.New(options, wire.QueuedConsumer(pool), cfg.Launches) }
 	a.outcomes = intake.New(options, wire.ConsumerOutcomes, outcomeSlots)

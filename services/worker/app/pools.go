@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"modal-github-runner/proto/pools"
+	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/cli"
 	"modal-github-runner/services/internal/obs"
 )
@@ -28,36 +28,53 @@ func openPools(path string, log *slog.Logger, registry prometheus.Registerer) (*
 	return source, registry.Register(obs.NewConfigInfo(serviceName, source.State))
 }
 
-// servePools pulls the queued jobs of all pools that there are, until pulling ends. Of a pool that is taken away no more are
-// pulled. What is in hand then is handled as [intake.Intake.Run] says.
+// lookForRetired is how often NATS is asked for pools that the pools file has no more.
+const lookForRetired = 30 * time.Second
+
+// servePools pulls the queued jobs of all pools until pulling ends. Those of a pool that the pools file has no more are pulled, too:
+// ingress may have read the file later, and jobs may wait from before. They go to the pool that their labels ask for now, or are
+// refused, so that nobody waits for what will never come.
 func (a *App) servePools(pulling, working context.Context) {
 	var serving sync.WaitGroup
 	defer serving.Wait()
-	stops := map[string]context.CancelFunc{}
+	served, retired, looked := map[string]bool{}, []string{}, time.Time{}
 	for begun := false; pulling.Err() == nil; begun = true {
-		names := a.rules.names()
-		for name, stop := range stops {
-			if !slices.Contains(names, name) {
-				a.log.LogAttrs(pulling, slog.LevelInfo, "pool not served any more", slog.String("pool", name))
-				stop()
-				delete(stops, name)
-			}
+		if time.Since(looked) >= lookForRetired {
+			looked = time.Now()
+			retired = a.consumed(pulling)
 		}
-		for _, name := range names {
-			if stops[name] != nil {
+		for _, name := range append(a.rules.names(), retired...) {
+			if served[name] {
 				continue
 			}
 			if begun {
 				a.log.LogAttrs(pulling, slog.LevelInfo, "serving a new pool", slog.String("pool", name))
 				a.guard.Recheck(pulling) // There is nothing to pull from yet.
 			}
-			ctx, stop := context.WithCancel(pulling)
-			stops[name] = stop
-			serving.Go(func() { a.queued(name).Run(ctx, working) })
+			served[name] = true
+			serving.Go(func() { a.queued(name).Run(pulling, working) })
 		}
 		select {
 		case <-pulling.Done():
 		case <-time.After(watchPools):
 		}
 	}
+}
+
+// consumed are the pools of whose jobs NATS has a consumer. While it can't be asked there are none.
+func (a *App) consumed(ctx context.Context) (names []string) {
+	ctx, cancel := context.WithTimeout(ctx, lookForRetired)
+	defer cancel()
+	stream, err := a.js.Stream(ctx, wire.StreamJobs)
+	if err != nil {
+		a.log.LogAttrs(ctx, slog.LevelDebug, "pools not listed", slog.Any("err", err))
+		return nil
+	}
+	list := stream.ConsumerNames(ctx)
+	for consumer := range list.Name() {
+		if name, ok := wire.PoolOfConsumer(consumer); ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }

@@ -6,13 +6,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
+	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/natstest"
+	"modal-github-runner/services/internal/natsx"
 )
 
-func TestAPoolIsServedFromWhenItIsInTheFileUntilItIsNot(t *testing.T) {
+func TestAPoolIsServedFromWhenItIsInTheFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pools.yaml")
 	write := func(text string) {
@@ -29,7 +32,6 @@ func TestAPoolIsServedFromWhenItIsInTheFileUntilItIsNot(t *testing.T) {
 
 	write("pools: {second: {labels: [modal, more]}}\n")
 	poll(t, func() bool { return strings.Contains(i.log.String(), `"msg":"serving a new pool"`) })
-	poll(t, func() bool { return strings.Contains(i.log.String(), `"msg":"pool not served any more"`) })
 	publish(t, server, &jobsv1.JobEvent{
 		Action: jobsv1.Action_ACTION_QUEUED, JobId: 7, Pool: "second", Labels: []string{"modal", "more"}, ReceivedAt: timestamppb.Now(),
 		Repository: &jobsv1.Repository{Owner: "octo", Name: "repo", Private: true},
@@ -44,4 +46,44 @@ func TestAPoolIsServedFromWhenItIsInTheFileUntilItIsNot(t *testing.T) {
 	if !strings.Contains(i.log.String(), "pools.second.labels: must have between 1 and 20") {
 		t.Error("the log does not say what is wrong with the file")
 	}
+}
+
+// A job keeps its labels, and its pool is what these ask for now. So nobody waits in the queue of a pool that was renamed or taken
+// away, though a worker begins when there are only jobs left of it.
+func TestAJobOfAPoolThatTheFileHasNoMore(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(path, []byte("pools: {new: {labels: [modal]}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := natstest.Start(t)
+	conn, err := nats.Connect(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := natsx.JetStream(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{"old"})); err != nil {
+		t.Fatal(err)
+	}
+	for job, labels := range map[int64][]string{7: {"modal"}, 8: {"gpu"}} {
+		publish(t, server, &jobsv1.JobEvent{
+			Action: jobsv1.Action_ACTION_QUEUED, JobId: job, Pool: "old", Labels: labels, ReceivedAt: timestamppb.Now(),
+			Repository: &jobsv1.Repository{Owner: "octo", Name: "repo", Private: true},
+		})
+	}
+	i := start(t, "NATS_URL="+server.URL(), "GITHUB_API_URL=http://"+nobody, "POOLS_FILE="+path)
+	says := func(what string, args ...string) {
+		t.Helper()
+		poll(t, func() bool {
+			out, err := i.command(t, args...)
+			return err == nil && strings.Contains(out, what)
+		})
+	}
+	poll(t, func() bool { return i.ready(t) })
+	says(`"pool":"new","state":"waiting"`, "explain", "7", "--json")
+	says("pool: must be one of the pools file", "explain", "8", "--json")
 }

@@ -50,6 +50,19 @@ func (r rules) poolOf(labels []string) string {
 	return pool
 }
 
+// now is the pool of a job: the one that its event names, or if the file has that no more, the one that its labels ask for. If they
+// ask for none it stays, and the job's author can see why it is refused.
+func (r rules) now(j run.Job) string {
+	f := r.File()
+	if _, ok := f.Pool(j.Pool); ok {
+		return j.Pool
+	}
+	if pool, err := f.Route(j.Labels); err == nil && pool != "" {
+		return pool
+	}
+	return j.Pool
+}
+
 // sandboxFor is what a sandbox for the job gets, or why it can have none.
 func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 	f := r.File()
@@ -58,7 +71,7 @@ func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 	}
 	p, ok := f.Pool(j.Pool)
 	if !ok {
-		return run.Pool{}, fmt.Errorf("pool: must be a configured one (got %q)", j.Pool)
+		return run.Pool{}, fmt.Errorf("pool: %w (got %q)", run.ErrNoPool, j.Pool)
 	}
 	return run.Pool{
 		Name: p.Name, CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,

@@ -66,7 +66,7 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 		job  run.Job
 		want string
 	}{
-		"a pool that is gone": {run.Job{Pool: "gone", Labels: []string{"modal", "gpu"}}, `pool: must be a configured one (got "gone")`},
+		"a pool that is gone": {run.Job{Pool: "gone", Labels: []string{"modal", "gpu"}}, `pool: must be one of the pools file (got "gone")`},
 		"a job for two pools": {
 			run.Job{Pool: "gpu", Labels: []string{"other", "modal", "gpu"}},
 			"runs-on: must ask for the labels of one pool (got those of gpu and of other)",

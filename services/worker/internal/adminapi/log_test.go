@@ -45,8 +45,8 @@ func TestTheLogOfAJobIs(t *testing.T) {
 		{name: "its runner's", run: job(asIs), runners: []run.Runner{launched(1, 2, "sb-2")}, want: "mgr-1-2 in sb-2, the end of sb-2: 100 lines of sb-2"},
 		{name: "the last runner's that had a sandbox", run: job(asIs), runners: []run.Runner{launched(1, 1, "sb-1"), launched(1, 2, "")}, want: "mgr-1-1 in sb-1, the end of sb-1: 100 lines of sb-1"},
 		{
-			name: "that of the runner that took it, whoever that was launched for",
-			run:  job(func(r *run.Run) { r.State, r.RanOn = run.Done, run.Name{Job: 7, Attempt: 1} }),
+			name:    "that of the runner that took it, whoever that was launched for",
+			run:     job(func(r *run.Run) { r.State, r.RanOn = run.Done, run.Name{Job: 7, Attempt: 1} }),
 			runners: []run.Runner{launched(1, 1, "sb-1"), launched(7, 1, "sb-7")}, want: "mgr-7-1 in sb-7, the end of sb-7: 100 lines of sb-7",
 		},
 		{name: "as long as was asked for", run: job(asIs), path: "?lines=5", runners: []run.Runner{launched(1, 2, "sb-2")}, want: "mgr-1-2 in sb-2, the end of sb-2: 5 lines of sb-2"},

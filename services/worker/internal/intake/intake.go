@@ -37,8 +37,10 @@ type Observer interface {
 
 // Options is what an Intake works with. All of it is required.
 type Options struct {
-	JS        jetstream.JetStream
-	Handler   Handler
+	JS      jetstream.JetStream
+	Handler Handler
+	// PoolOf is the pool of a queued job. It need not be that of its event: the pools file may have changed since.
+	PoolOf    func(run.Job) string
 	Publisher *Publisher
 	Observer  Observer
 	Tracer    trace.Tracer

@@ -64,6 +64,10 @@ func (i *Intake) judge(ctx context.Context, msg jetstream.Msg) string {
 	if err != nil {
 		return i.poison(ctx, msg, err)
 	}
+	if queued, ok := event.(run.Queued); ok {
+		queued.Job.Pool = i.PoolOf(queued.Job)
+		event = queued
+	}
 	stop := i.heartbeat(ctx, msg)
 	again, err := i.Handler.Handle(ctx, ev.GetJobId(), event)
 	stop()

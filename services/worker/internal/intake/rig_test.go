@@ -24,6 +24,7 @@ import (
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/worker/internal/intake"
+	"modal-github-runner/services/worker/internal/run"
 )
 
 func TestMain(m *testing.M) {
@@ -150,7 +151,7 @@ func (r *rig) startTraced(t *testing.T, consumer string, slots int, handler *scr
 	w := &worker{observer: &observer{}, ended: make(chan struct{}), handler: handler}
 	i := intake.New(intake.Options{
 		JS: r.js, Handler: handler, Publisher: r.publisher, Observer: w.observer, Tracer: tracer,
-		Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+		PoolOf: func(j run.Job) string { return j.Pool }, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
 	}, consumer, slots)
 	var pulling, working context.Context
 	pulling, w.soften = context.WithCancel(context.Background())

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"modal-github-runner/services/internal/config"
@@ -87,7 +88,7 @@ type world struct {
 	registerErr   func(run.Runner) error // what Register answers instead, if not nil
 	createErr     func(run.Runner) (effect bool, err error)
 	readyErr      error                  // what Ready answers
-	poolsGone     bool                   // nobody has a pools file with the pool any more
+	poolsGone     atomic.Bool            // nobody has a pools file with the pool any more
 	sightings     map[int64]run.Sighting // what GitHub says of a job, if that is not that it is queued
 	evidence      run.Evidence           // what Ask answers instead, if not empty
 	askErr        error

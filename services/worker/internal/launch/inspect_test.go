@@ -45,7 +45,7 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 		{name: "then it is replaced", change: func(w *world) { w.evidence = run.Starting }, after: 7 * time.Minute, state: run.Waiting, runner: second},
 		{
 			name: "one whose pool was taken away serves nobody", state: run.Dead, runner: first, after: 20 * time.Minute,
-			change: func(w *world) { w.poolsGone = true }, reason: `pool: must be a configured one (got "default")`,
+			change: func(w *world) { w.poolsGone.Store(true) }, reason: `pool: must be one of the pools file (got "default")`,
 		},
 		{
 			name: "one that has the job runs it, though no webhook told", state: run.Running, runner: first, ranOn: first, after: 62 * time.Second,

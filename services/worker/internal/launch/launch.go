@@ -192,12 +192,24 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 	return err
 }
 
+const (
+	// spread is within what time a new pools file reaches ingress and all workers, as a Kubernetes ConfigMap does: a job of a pool that
+	// this worker does not know waits for that long after it was created. It is looked at again every lookAgain.
+	spread    = 10 * time.Minute
+	lookAgain = time.Minute
+)
+
 // want sees to it that a runner lives that the job can count on.
 func (h *handling) want(ctx context.Context, e run.Launch) error {
 	if err := h.Admit(e.Job); err != nil {
 		return h.refuse(ctx, e.Job, fmt.Sprintf("ALLOWED_REPOS: %v (got %q)", err, e.Job.Owner+"/"+e.Job.Repo))
 	}
-	if _, err := h.PoolOf(e.Job); err != nil {
+	switch _, err := h.PoolOf(e.Job); {
+	case errors.Is(err, run.ErrNoPool) && h.Now().Sub(e.Job.CreatedAt) < spread:
+		_, failed := h.decide(ctx, e.Job.ID, run.Failed{Reason: err.Error(), Limited: true})
+		h.at(h.Now().Add(lookAgain))
+		return failed
+	case err != nil:
 		return h.refuse(ctx, e.Job, err.Error())
 	}
 	if err := h.enter(ctx, e); err != nil {

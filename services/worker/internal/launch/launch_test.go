@@ -23,8 +23,8 @@ func launcher(w *world, f *fuse) *launch.Launcher {
 	return launch.New(launch.Options{
 		Ledger: as, Forge: as, Authors: as, Fleet: as, Queue: as, Places: as, Rules: w.rules, Observer: discard{}, Log: slog.New(slog.DiscardHandler),
 		PoolOf: func(j run.Job) (run.Pool, error) {
-			if j.Pool != "default" || w.poolsGone {
-				return run.Pool{}, fmt.Errorf("pool: must be a configured one (got %q)", j.Pool)
+			if j.Pool != "default" || w.poolsGone.Load() {
+				return run.Pool{}, fmt.Errorf("pool: %w (got %q)", run.ErrNoPool, j.Pool)
 			}
 			return run.Pool{Name: "default", Timeout: 6 * time.Hour, IdleLimit: 5 * time.Minute}, nil
 		},
@@ -224,7 +224,16 @@ func TestWhatGitHubAndModalAnswerBecomesOfTheJob(t *testing.T) {
 		},
 		{
 			name: "a job of a pool that is not configured is given up", job: run.Job{ID: 1, Owner: "octo", Repo: "repo", Pool: "gone"},
-			state: run.Dead, reason: `pool: must be a configured one (got "gone")`, runner: run.Name{Job: 1, Attempt: 1},
+			state: run.Dead, reason: `pool: must be one of the pools file (got "gone")`, runner: run.Name{Job: 1, Attempt: 1},
+		},
+		{
+			name: "a new job of a pool that is configured minutes later is launched then",
+			prepare: func(w *world) {
+				w.poolsGone.Store(true)
+				time.AfterFunc(9*time.Minute, func() { w.poolsGone.Store(false) })
+			},
+			job:   run.Job{ID: 1, Owner: "octo", Repo: "repo", Pool: "default", CreatedAt: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)}, // A bubble's begin.
+			state: run.Waiting, runner: run.Name{Job: 1, Attempt: 1},
 		},
 	}
 	for _, tt := range tests {

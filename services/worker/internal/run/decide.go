@@ -67,6 +67,7 @@ func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
 	if ev.At.After(r.LastQueuedAt) {
 		r.LastQueuedAt = ev.At
 	}
+	r.Job.Pool = ev.Job.Pool // The pools file may have changed since.
 	if now.Sub(r.QueuedAt) >= GiveUpAfter {
 		return dead(r, fmt.Sprintf("no runner could be launched within %v, after which GitHub cancels a queued job; the last obstacle was: %s",
 			GiveUpAfter, orUnknown(r.Reason)))

@@ -68,6 +68,12 @@ func TestAQueuedJobWaitsOnARunner(t *testing.T) {
 			"a job that waits asks for its runner again", waiting(), run.Queued{Job: job(1), At: ago(time.Minute)}, waiting(), launch,
 		},
 		{
+			"a job whose labels ask for another pool now is launched there", waiting(),
+			run.Queued{Job: run.Job{ID: 1, Pool: "new"}, At: ago(time.Minute)},
+			waiting(func(r *run.Run) { r.Job.Pool = "new" }),
+			[]run.Effect{run.Launch{Runner: runner(1, 1), Job: waiting(func(r *run.Run) { r.Job.Pool = "new" }).Job}},
+		},
+		{
 			"a newer queueing is remembered, the begin of the wait stays", waiting(), queued,
 			waiting(func(r *run.Run) { r.LastQueuedAt = ago(time.Second) }), launch,
 		},

@@ -13,6 +13,8 @@ var (
 	ErrConflict = errors.New("changed by somebody else")
 	// ErrExists says that the name is taken.
 	ErrExists = errors.New("exists already")
+	// ErrNoPool says that the pools file has no such pool.
+	ErrNoPool = errors.New("must be one of the pools file")
 	// ErrNoImage says that there is nothing that a sandbox could start from; the error around it says why. The launch waits
 	// for an image, so it comes in a LimitedError.
 	ErrNoImage = errors.New("no image to start from yet")
