@@ -169,7 +169,7 @@ func (a *App) adapters(js jetstream.JetStream, registry *prometheus.Registry) er
 	}
 	a.stack.Push("github", func(context.Context) error { transport.CloseIdleConnections(); return nil })
 	options := forge.Options{
-		APIURL: a.cfg.apiURL(), AppID: a.cfg.AppID, AppKey: a.cfg.AppKey, Token: a.cfg.GitHubToken,
+		APIURL: a.cfg.apiURL(), Apps: a.cfg.apps(), Token: a.cfg.GitHubToken,
 		Scope: a.cfg.RunnerScope, GroupID: a.cfg.RunnerGroupID, Transport: transport, Budget: limits, Metrics: github,
 	}
 	a.forge = forge.New(options)

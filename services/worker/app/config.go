@@ -5,8 +5,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,8 +39,8 @@ type Config struct {
 	Launches int           `default:"32"             doc:"launches in hand at once, per pool and worker"                          env:"WORKER_LAUNCHES"  max:"256" min:"1"`
 	SoftStop time.Duration `default:"30s"            doc:"on SIGTERM, how long launches in hand may take before they are given back" env:"WORKER_SOFT_STOP" max:"10m" min:"0s"`
 
-	AppID       int64                `doc:"id of the GitHub App"                        env:"GITHUB_APP_ID" min:"1"`
-	AppKey      *config.SecretSource `doc:"the App's private key, PEM"                  env:"GITHUB_APP_PRIVATE_KEY"`
+	AppIDs      []int64              `doc:"id of the GitHub App; of several, a comma list, that of the one with the webhook first" env:"GITHUB_APP_ID"`
+	AppKey      *config.SecretSource `doc:"the App's private key, PEM; of several Apps one after the other, in the order of GITHUB_APP_ID" env:"GITHUB_APP_PRIVATE_KEY"`
 	GitHubToken *config.SecretSource `doc:"a personal access token, instead of an App"  env:"GITHUB_TOKEN" form:"token"`
 	GitHubURL   *url.URL             `doc:"GitHub's REST API; for GitHub Enterprise Server https://HOST/api/v3. Unset: https://api.github.com" env:"GITHUB_API_URL" schemes:"https,http"`
 	GHESDomain  string               `doc:"host of a GitHub Enterprise Server, instead of GITHUB_API_URL" env:"GITHUB_ENTERPRISE_DOMAIN"`
@@ -98,17 +101,26 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// checkGitHubLogin: an App or a token, and all that belongs to it. Beside a token nothing of an App is missing: it is too much.
+// checkGitHubLogin: Apps or a token, and all that belongs to them. Beside a token nothing of an App is missing: it is too much.
 func (c *Config) checkGitHubLogin() error {
 	const appID, appKey, token = "GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY", "GITHUB_TOKEN" //nolint:gosec // names of variables
-	hasApp, hasKey, hasToken := c.AppID != 0, !c.AppKey.Get().IsZero(), !c.GitHubToken.Get().IsZero()
+	hasApp, hasKey, hasToken := len(c.AppIDs) > 0, !c.AppKey.Get().IsZero(), !c.GitHubToken.Get().IsZero()
+	keys := keysIn(c.AppKey.Get())
 	var errs []error
 	broken := func(isBroken bool, rule, name string, others ...string) {
 		if isBroken {
 			errs = append(errs, config.Broken(rule, name, others...))
 		}
 	}
-	broken(hasKey && !isRSAKey(c.AppKey.Get()), "must be the PEM file that GitHub made for the App", appKey)
+	for n, id := range c.AppIDs {
+		if id < 1 || slices.Contains(c.AppIDs[:n], id) {
+			errs = append(errs, config.Invalid(appID, "must be ids of Apps, each once", strconv.FormatInt(id, 10)))
+		}
+	}
+	broken(hasKey && (len(keys) == 0 || slices.ContainsFunc(keys, func(k config.Secret) bool { return !isRSAKey(k) })),
+		"must be the PEM file that GitHub made for the App", appKey)
+	broken(hasApp && len(keys) > 0 && len(keys) != len(c.AppIDs),
+		fmt.Sprintf("must have one key for each id in GITHUB_APP_ID: %d, not %d", len(c.AppIDs), len(keys)), appKey, appID)
 	broken(hasApp && !hasKey && !hasToken, "is required with GITHUB_APP_ID (or GITHUB_APP_PRIVATE_KEY_FILE)", appKey, appID)
 	broken(hasKey && !hasApp && !hasToken, "is required with GITHUB_APP_PRIVATE_KEY", appID, appKey)
 	broken(hasApp && hasToken, "must not be set together with GITHUB_APP_ID", token, appID)
@@ -118,7 +130,33 @@ func (c *Config) checkGitHubLogin() error {
 	return errors.Join(errs...)
 }
 
-// isRSAKey reports whether the secret is a key in one of the forms that GitHub's Apps use.
+// apps are the configured Apps, each with its part of the key file, which may be rotated. If a part is missing then, the App's key
+// is empty, and what needs it waits.
+func (c *Config) apps() []forge.App {
+	var apps []forge.App
+	for n, id := range c.AppIDs {
+		apps = append(apps, forge.App{ID: id, Key: func() config.Secret {
+			if keys := keysIn(c.AppKey.Get()); n < len(keys) {
+				return keys[n]
+			}
+			return config.Secret{}
+		}})
+	}
+	return apps
+}
+
+// keysIn are the PEM blocks of a text.
+func keysIn(text config.Secret) (keys []config.Secret) {
+	for rest := []byte(text.Reveal()); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return keys
+		}
+		keys = append(keys, config.NewSecret(string(pem.EncodeToMemory(block))))
+	}
+}
+
+// isRSAKey reports whether the PEM block is a key in one of the forms that GitHub's Apps use.
 func isRSAKey(key config.Secret) bool {
 	block, _ := pem.Decode([]byte(key.Reveal()))
 	if block == nil {

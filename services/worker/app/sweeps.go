@@ -55,7 +55,7 @@ func (a *App) newSweeps(
 	}
 	deliveries := &sweep.Deliveries{
 		Hooks: hooks{a.surveyor}, Cursors: a.control, Ledger: books, Now: a.options.Now, Log: a.log,
-		App: a.cfg.AppID != 0, Orgs: a.cfg.RunnerScope == forge.ScopeOrg, Named: namedPlaces(a.cfg), Admit: a.admit,
+		App: len(a.cfg.AppIDs) > 0, Orgs: a.cfg.RunnerScope == forge.ScopeOrg, Named: namedPlaces(a.cfg), Admit: a.admit,
 	}
 	line := &sweep.Line{Book: book, Ledger: books, Queue: queue, Rules: a.rules, Now: a.options.Now}
 	loops := []sweep.Loop{

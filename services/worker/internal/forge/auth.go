@@ -5,99 +5,143 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/google/go-github/v66/github"
 
+	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/worker/internal/run"
 )
 
-// client returns the client of an installation, or the token's if no App is configured. One client serves one
-// installation only: go-github remembers rate limits per client.
-func (f *Forge) client(installation int64) (*github.Client, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if key := f.AppKey.Get(); f.AppID != 0 && !key.Equal(f.key) { // A rotated key: its tokens are the old key's.
-		f.key = key
-		clear(f.clients)
+// App is a GitHub App.
+type App struct {
+	ID int64
+	// Key is its private key, PEM, as it is now: it may be rotated while the process runs.
+	Key func() config.Secret
+}
+
+// caller is who calls GitHub: an App, by its installations, or the token. Each installation has limits of its own.
+type caller struct {
+	*Options
+
+	app App // Zero for the token.
+	// alone says that there is no other: the installation that a webhook names is one of this App.
+	alone bool
+
+	mu      sync.Mutex
+	key     config.Secret
+	clients map[int64]*github.Client
+	// installations are the App's, by owner/repo, or "owner/" for an organization's own.
+	installations map[string]int64
+	// refused is when the App was last refused for a repository, by the same names.
+	refused map[string]time.Time
+}
+
+func newCaller(o *Options, app App) *caller {
+	return &caller{
+		Options: o, app: app, alone: len(o.Apps) < 2, clients: map[int64]*github.Client{}, installations: map[string]int64{},
+		refused: map[string]time.Time{},
 	}
-	if c, ok := f.clients[installation]; ok {
-		return c, nil
+}
+
+// place is what an installation is looked up by.
+func place(j run.Job) string { return j.Owner + "/" + j.Repo }
+
+// client returns the client of an installation, or the token's. One client serves one installation only: go-github remembers
+// rate limits per client.
+func (c *caller) client(installation int64) (*github.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.app.ID != 0 {
+		if key := c.app.Key(); !key.Equal(c.key) { // A rotated key: its tokens are the old key's.
+			c.key = key
+			clear(c.clients)
+		}
 	}
-	var transport http.RoundTripper = tokenTransport{token: f.Token, next: f.budgeted("token")}
-	if f.AppID != 0 {
-		app, err := f.appOver(f.budgeted("installation-" + strconv.FormatInt(installation, 10)))
+	if known, ok := c.clients[installation]; ok {
+		return known, nil
+	}
+	var transport http.RoundTripper = tokenTransport{token: c.Token, next: c.budgeted("token")}
+	if c.app.ID != 0 {
+		app, err := c.appOver(c.budgeted("installation-" + strconv.FormatInt(installation, 10)))
 		if err != nil {
 			return nil, err
 		}
 		transport = ghinstallation.NewFromAppsTransport(app, installation)
 	}
-	c := f.newClient(transport)
-	f.clients[installation] = c
-	return c, nil
+	made := c.newClient(transport)
+	c.clients[installation] = made
+	return made, nil
 }
 
 // forget drops the client of an installation, with the token that GitHub refuses, and that it is the one for the job's
 // repository: an App that is removed and installed anew has another.
-func (f *Forge) forget(j run.Job, installation int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.clients, installation)
-	delete(f.installations, j.Owner+"/"+j.Repo)
+func (c *caller) forget(j run.Job, installation int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.clients, installation)
+	delete(c.installations, place(j))
 }
 
-// installation is the one that may act for the job's repository. The webhook of an App names it; for a hook of a
-// repository or an organization GitHub is asked, once per repository.
-func (f *Forge) installation(ctx context.Context, j run.Job) (int64, error) {
-	if f.AppID == 0 || j.Installation != 0 {
+// installation is the App's that may act for the job's repository, or for its owner if the repository is empty. A webhook
+// names it, if there is no other App whose it could be; else GitHub is asked, once per repository.
+func (c *caller) installation(ctx context.Context, j run.Job) (int64, error) {
+	if c.app.ID == 0 || c.alone && j.Installation != 0 {
 		return j.Installation, nil
 	}
-	repo := j.Owner + "/" + j.Repo
-	f.mu.Lock()
-	id, ok := f.installations[repo]
-	f.mu.Unlock()
+	c.mu.Lock()
+	id, ok := c.installations[place(j)]
+	c.mu.Unlock()
 	if ok {
 		return id, nil
 	}
-	app, err := f.appTransport()
+	app, err := c.appTransport()
 	if err != nil {
 		return 0, err
 	}
-	found, _, err := f.newClient(app).Apps.FindRepositoryInstallation(ctx, j.Owner, j.Repo)
-	if err != nil {
-		return 0, fmt.Errorf("find installation for %s: %w", repo, err)
+	apps := c.newClient(app).Apps
+	var found *github.Installation
+	if j.Repo == "" {
+		found, _, err = apps.FindOrganizationInstallation(ctx, j.Owner)
+	} else {
+		found, _, err = apps.FindRepositoryInstallation(ctx, j.Owner, j.Repo)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.installations[repo] = found.GetID()
+	if err != nil {
+		return 0, fmt.Errorf("find installation for %s: %w", place(j), err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.installations[place(j)] = found.GetID()
 	return found.GetID(), nil
 }
 
 // appTransport sends requests as the App itself.
-func (f *Forge) appTransport() (*ghinstallation.AppsTransport, error) {
-	return f.appOver(f.budgeted("app-" + strconv.FormatInt(f.AppID, 10)))
+func (c *caller) appTransport() (*ghinstallation.AppsTransport, error) {
+	return c.appOver(c.budgeted("app-" + strconv.FormatInt(c.app.ID, 10)))
 }
 
-func (f *Forge) appOver(next http.RoundTripper) (*ghinstallation.AppsTransport, error) {
-	app, err := ghinstallation.NewAppsTransport(next, f.AppID, []byte(f.AppKey.Get().Reveal()))
+func (c *caller) appOver(next http.RoundTripper) (*ghinstallation.AppsTransport, error) {
+	app, err := ghinstallation.NewAppsTransport(next, c.app.ID, []byte(c.app.Key().Reveal()))
 	if err != nil {
 		return nil, errBadKey // Jobs wait: it is ours to mend, without a restart.
 	}
-	app.BaseURL = f.APIURL.String()
+	app.BaseURL = c.APIURL.String()
 	return app, nil
 }
 
-func (f *Forge) newClient(transport http.RoundTripper) *github.Client {
+func (o *Options) newClient(transport http.RoundTripper) *github.Client {
 	c := github.NewClient(&http.Client{Transport: transport})
-	c.BaseURL = f.APIURL.JoinPath("/")
+	c.BaseURL = o.APIURL.JoinPath("/")
 	return c
 }
 
 // budgeted sends requests that count against the caller's limits.
-func (f *Forge) budgeted(caller string) http.RoundTripper {
-	return budgetTransport{budget: f.Budget, caller: caller, next: f.transport()}
+func (o *Options) budgeted(caller string) http.RoundTripper {
+	return budgetTransport{budget: o.Budget, caller: caller, next: o.transport()}
 }
 
-func (f *Forge) transport() http.RoundTripper {
-	return meteredTransport{metrics: f.Metrics, next: f.Transport}
+func (o *Options) transport() http.RoundTripper {
+	return meteredTransport{metrics: o.Metrics, next: o.Transport}
 }

@@ -125,7 +125,7 @@ func TestARotatedKeyIsInUseWithoutARestart(t *testing.T) {
 	faultstest.Cover(t, "F62")
 	g := newLaunchGitHub(t)
 	source, rotate := rotating(t, pemOf(appKeys()[0]))
-	f := g.byApp(t, func(o *forge.Options) { o.AppKey = source })
+	f := g.byApp(t, func(o *forge.Options) { o.Apps[0].Key = source.Get })
 	registered(t, f, 1)
 	rotate(pemOf(appKeys()[1]) + "\n")
 	g.see(func() { clear(g.good); g.key = &appKeys()[1].PublicKey }) // The old key's tokens end with it.
@@ -161,7 +161,7 @@ func TestARotatedTokenIsInUseWithoutARestart(t *testing.T) {
 func TestAKeyThatIsNoneIsNotShown(t *testing.T) {
 	g := newLaunchGitHub(t)
 	for _, installation := range []int64{77, 0} {
-		f := forge.New(forge.Options{APIURL: g.url, AppID: appID, AppKey: config.StaticSecret("-----BEGIN RSA PRIVATE KEY-----\n" + canary)})
+		f := forge.New(forge.Options{APIURL: g.url, Apps: []forge.App{{ID: appID, Key: config.StaticSecret("-----BEGIN RSA PRIVATE KEY-----\n" + canary).Get}}})
 		r := newRunner(1)
 		r.Job.Installation = installation
 		_, _, err := f.Register(t.Context(), r)

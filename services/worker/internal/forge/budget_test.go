@@ -20,6 +20,7 @@ import (
 // fakeBudget remembers what it was asked and told. It has room for everything, until it is full.
 type fakeBudget struct {
 	full error
+	only string // whom full is for; all, if empty
 
 	mu    sync.Mutex
 	taken []string
@@ -31,7 +32,7 @@ type fakeBudget struct {
 func (b *fakeBudget) Take(_ context.Context, caller string, lane forge.Lane, points int) (func(), error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.full != nil {
+	if b.full != nil && (b.only == "" || b.only == caller) {
 		return nil, b.full
 	}
 	b.taken = append(b.taken, fmt.Sprintf("%s: %d, %s", caller, points, lane))

@@ -177,58 +177,11 @@ func (f *Forge) callHook(ctx context.Context, hook Hook, fn func(context.Context
 	if (hook == Hook{}) {
 		return f.callApp(ctx, fn)
 	}
-	in := run.Job{Owner: hook.Owner, Repo: hook.Repo}
-	if hook.Repo == "" && f.AppID != 0 {
-		var err error
-		if in.Installation, err = f.orgInstallation(ctx, hook.Owner); err != nil {
-			return err
-		}
-	}
-	err := f.call(ctx, in, fn)
+	err := f.call(ctx, run.Job{Owner: hook.Owner, Repo: hook.Repo}, fn)
 	if p, ok := errors.AsType[*run.PermanentError](err); ok { // Of no use is what there is to say about runners.
 		return fmt.Errorf("github: %w", &run.PermanentError{Err: p.Err, Advice: hookAdvice})
 	}
 	return err
-}
-
-// callApp runs fn as the App itself, which no installation's token can.
-func (f *Forge) callApp(ctx context.Context, fn func(context.Context, *github.Client) error) error {
-	if f.AppID == 0 {
-		return errNoApp
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	app, err := f.appTransport()
-	if err != nil {
-		return err
-	}
-	if err := fn(ctx, f.newClient(app)); err != nil {
-		return fmt.Errorf("github: %w", classify(err, time.Now()))
-	}
-	return nil
-}
-
-// orgInstallation is the App's installation in an organization. GitHub is asked once.
-func (f *Forge) orgInstallation(ctx context.Context, org string) (int64, error) {
-	key := org + "/" // As forget has it.
-	f.mu.Lock()
-	id, ok := f.installations[key]
-	f.mu.Unlock()
-	if ok {
-		return id, nil
-	}
-	err := f.callApp(ctx, func(ctx context.Context, c *github.Client) error {
-		found, _, err := c.Apps.FindOrganizationInstallation(ctx, org)
-		id = found.GetID()
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("find installation for %s: %w", org, err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.installations[key] = id
-	return id, nil
 }
 
 func deliveryOf(d *github.HookDelivery) Delivery {

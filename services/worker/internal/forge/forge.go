@@ -6,11 +6,8 @@ package forge
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"sync"
-	"time"
 
 	"github.com/google/go-github/v66/github"
 
@@ -18,9 +15,6 @@ import (
 	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/worker/internal/run"
 )
-
-// callTimeout bounds one call. GitHub ends its own side of a request after 10 s.
-const callTimeout = 15 * time.Second
 
 // workFolder is where a runner keeps its jobs' files, relative to itself. It is GitHub's default.
 const workFolder = "_work"
@@ -48,11 +42,11 @@ func (s *RunnerScope) UnmarshalText(text []byte) error {
 type Options struct {
 	// APIURL is GitHub's REST API, without a trailing slash.
 	APIURL *url.URL
-	// AppID and AppKey are a GitHub App's; if AppID is zero, Token is used.
-	AppID  int64
-	AppKey *config.SecretSource
-	Token  *config.SecretSource
-	Scope  RunnerScope
+	// Apps are GitHub Apps. The first is the one whose webhook brings the events, and that tells authors; registering runners and
+	// all else is done by any that is installed there. Without any, Token is used.
+	Apps  []App
+	Token *config.SecretSource
+	Scope RunnerScope
 	// GroupID is the runner group that runners join. 1 is GitHub's default group.
 	GroupID int64
 	// Transport carries all requests.
@@ -65,16 +59,19 @@ type Options struct {
 type Forge struct {
 	Options
 
-	mu      sync.Mutex
-	key     config.Secret
-	clients map[int64]*github.Client
-	// installations are the App's, by owner, for jobs whose webhook did not name it.
-	installations map[string]int64
+	callers []*caller // The Apps, or the token; never none.
 }
 
 // New makes a Forge. It calls nobody.
 func New(o Options) *Forge {
-	return &Forge{Options: o, clients: map[int64]*github.Client{}, installations: map[string]int64{}}
+	f := &Forge{Options: o}
+	for _, app := range o.Apps {
+		f.callers = append(f.callers, newCaller(&f.Options, app))
+	}
+	if len(o.Apps) == 0 {
+		f.callers = []*caller{newCaller(&f.Options, App{})}
+	}
+	return f
 }
 
 // Scope is where the runner of a job is registered; see run.Runner.
@@ -151,25 +148,3 @@ func (f *Forge) remove(ctx context.Context, c *github.Client, r run.Runner, id i
 
 // byOrg reports whether the runner is its organization's. The record says so, since the configuration may have changed.
 func (f *Forge) byOrg(r run.Runner) bool { return r.Scope == r.Job.Owner }
-
-// call runs fn with the client that may act for the job's repository, and classifies its error.
-func (f *Forge) call(ctx context.Context, j run.Job, fn func(context.Context, *github.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	installation, err := f.installation(ctx, j)
-	if err != nil {
-		return classify(err, time.Now())
-	}
-	client, err := f.client(installation)
-	if err != nil {
-		return err
-	}
-	err = fn(ctx, client)
-	if isStatus(err, http.StatusUnauthorized) || isTokenRefused(err) {
-		f.forget(j, installation) // The next call gets a new token, of the installation that there is then.
-	}
-	if err != nil {
-		return fmt.Errorf("github: %w", classify(err, time.Now()))
-	}
-	return nil
-}

@@ -248,7 +248,7 @@ func (g *launchGitHub) byToken(t *testing.T, changes ...func(*forge.Options)) *f
 func (g *launchGitHub) byApp(t *testing.T, changes ...func(*forge.Options)) *forge.Forge {
 	t.Helper()
 	asApp := func(o *forge.Options) {
-		o.AppID, o.AppKey, o.Token = appID, config.StaticSecret(pemOf(appKeys()[0])), nil
+		o.Apps, o.Token = []forge.App{{ID: appID, Key: config.StaticSecret(pemOf(appKeys()[0])).Get}}, nil
 	}
 	return g.byToken(t, append([]func(*forge.Options){asApp}, changes...)...)
 }

@@ -60,7 +60,7 @@ func outcomeOf(err error, reason string) string {
 }
 
 func (f *Forge) inform(ctx context.Context, j run.Job, reason string) error {
-	if f.AppID == 0 {
+	if len(f.Apps) == 0 {
 		return &run.PermanentError{Err: errNoChecks, Advice: "GitHub lets only a GitHub App do that (GITHUB_APP_ID)"}
 	}
 	old, err := f.notice(ctx, j)
@@ -75,7 +75,7 @@ func (f *Forge) inform(ctx context.Context, j run.Job, reason string) error {
 		return nil
 	}
 	name, output := noticeName(j), &github.CheckRunOutput{Title: &title, Summary: &summary}
-	err = f.call(ctx, j, func(ctx context.Context, c *github.Client) (err error) {
+	err = f.callFirst(ctx, j, func(ctx context.Context, c *github.Client) (err error) {
 		if old != nil {
 			opts := github.UpdateCheckRunOptions{Name: name, Conclusion: &conclusion, Output: output}
 			_, _, err = c.Checks.UpdateCheckRun(ctx, j.Owner, j.Repo, old.GetID(), opts)
@@ -97,10 +97,10 @@ func (f *Forge) inform(ctx context.Context, j run.Job, reason string) error {
 func (f *Forge) notice(ctx context.Context, j run.Job) (*github.CheckRun, error) {
 	found, err := readAll((*github.CheckRun).GetID, func(number int) (p page[*github.CheckRun], err error) {
 		opts := &github.ListCheckRunsOptions{
-			CheckName: new(noticeName(j)), AppID: &f.AppID, Filter: new("all"), // The latest of the name need not be this job's.
+			CheckName: new(noticeName(j)), AppID: &f.Apps[0].ID, Filter: new("all"), // The latest of the name need not be this job's.
 			ListOptions: github.ListOptions{Page: number, PerPage: pageSize},
 		}
-		err = f.call(ctx, j, func(ctx context.Context, c *github.Client) error {
+		err = f.callFirst(ctx, j, func(ctx context.Context, c *github.Client) error {
 			runs, resp, err := c.Checks.ListCheckRunsForRef(ctx, j.Owner, j.Repo, j.HeadSHA, opts)
 			if err != nil {
 				return err

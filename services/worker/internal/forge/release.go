@@ -25,7 +25,7 @@ func (f *Forge) Release(ctx context.Context, version string) (run.RunnerRelease,
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	transport := f.transport() // No budget: once an hour does not count, and without a token it is the address' own.
-	if f.AppID == 0 {
+	if len(f.Apps) == 0 {
 		transport = tokenTransport{token: f.Token, next: transport}
 	}
 	repos := f.newClient(transport).Repositories

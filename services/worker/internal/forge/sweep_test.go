@@ -98,7 +98,7 @@ func (g *sweepGitHub) app(t *testing.T) *forge.Forge {
 	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	o := g.options(t)
-	o.AppID, o.AppKey, o.Token = 5, config.StaticSecret(string(block)), nil
+	o.Apps, o.Token = []forge.App{{ID: 5, Key: config.StaticSecret(string(block)).Get}}, nil
 	g.HandleFunc("POST /app/installations/77/access_tokens", func(w http.ResponseWriter, _ *http.Request) {
 		answer(t, w, http.StatusCreated, map[string]any{"token": instToken, "expires_at": time.Now().Add(time.Hour)})
 	})
