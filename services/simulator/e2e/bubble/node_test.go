@@ -65,9 +65,13 @@ func (u *universe) newWorker(number int) *node {
 		if u.options.org {
 			scope = "org"
 		}
+		ids, keys := fmt.Sprint(appID), appKey().pem
+		if u.options.twoApps {
+			ids, keys = fmt.Sprintf("%d,%d", appID, secondAppID), appKey().pem+appKey().pem
+		}
 		cfg, _, err := worker.LoadConfig([]string{
 			"WORKER_ADMIN_ADDR=" + addr, "WORKER_SOFT_STOP=" + soft, "MODAL_TOKEN_ID=" + modalID, "MODAL_TOKEN_SECRET=" + modalSecret,
-			"GITHUB_APP_ID=" + fmt.Sprint(appID), "GITHUB_APP_PRIVATE_KEY=" + appKey().pem, "GITHUB_API_URL=http://" + githubAddr,
+			"GITHUB_APP_ID=" + ids, "GITHUB_APP_PRIVATE_KEY=" + keys, "GITHUB_API_URL=http://" + githubAddr,
 			"MODAL_SERVER_URL=http://" + modalAddr, "INSECURE_DEV=1", "LOG_FORMAT=json", "RUNNER_SCOPE=" + scope,
 		})
 		if err != nil {

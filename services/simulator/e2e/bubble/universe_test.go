@@ -34,6 +34,7 @@ const (
 
 const (
 	appID         = 4711
+	secondAppID   = 4712
 	webhookSecret = "It's a Secret to Everybody"
 	modalID       = "ak-bubble"
 	modalSecret   = "as-bubble"
@@ -80,6 +81,8 @@ type options struct {
 	calm bool
 	// org registers runners at the organization, where a repository that the App can't see may take them.
 	org bool
+	// twoApps installs a second App, which has no webhook.
+	twoApps bool
 }
 
 // universe is everything in one bubble.
@@ -158,6 +161,7 @@ func (u *universe) serveGitHub() {
 	}
 	gh, err := fakegithub.New(fakegithub.Options{
 		Seed: u.options.seed, AppID: appID, AppKey: &appKey().private.PublicKey,
+		MoreApps:  map[int64]*rsa.PublicKey{secondAppID: &appKey().private.PublicKey},
 		Transport: u.witness,
 	})
 	if err != nil {
@@ -180,7 +184,12 @@ func (u *universe) serveGitHub() {
 		err = errors.Join(err, addErr)
 	}
 	_, installErr := gh.World.Install("acme", "app", "lib")
-	if err = errors.Join(err, installErr); err != nil {
+	err = errors.Join(err, installErr)
+	if u.options.twoApps {
+		_, installErr := gh.World.InstallApp(secondAppID, "acme", "app", "lib")
+		err = errors.Join(err, installErr)
+	}
+	if err != nil {
 		u.t.Fatal(err)
 	}
 }

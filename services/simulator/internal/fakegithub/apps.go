@@ -15,7 +15,7 @@ import (
 const appSlug = "modal-github-runner"
 
 // getApp serves GET /app.
-func getApp(c *call) (answer, error) { return ok(c.renderApp(c.gh.appID, appSlug)) }
+func getApp(c *call) (answer, error) { return ok(c.renderApp(c.who.App, appSlug)) }
 
 func (c *call) renderApp(id int64, slug string) shape.Object {
 	page := c.links.HTML + "/apps/" + slug
@@ -37,7 +37,7 @@ func (c *call) renderInstallation(i world.Installation) shape.Object {
 	return shape.Object{
 		"id": i.ID, "account": account, "repository_selection": selection, "access_tokens_url": api + "/access_tokens",
 		"repositories_url": c.links.API + "/installation/repositories", "html_url": c.links.HTML + "/settings/installations/" + strconv.FormatInt(i.ID, 10),
-		"app_id": c.gh.appID, "app_slug": appSlug, "target_id": owner.ID, "target_type": account["type"],
+		"app_id": i.App, "app_slug": appSlug, "target_id": owner.ID, "target_type": account["type"],
 		"permissions": c.gh.permissions, "events": []string{"workflow_job"}, "single_file_name": nil,
 		"created_at": shape.Time(i.CreatedAt), "updated_at": shape.Time(i.CreatedAt), "suspended_by": nil, "suspended_at": nil,
 	}
@@ -45,7 +45,7 @@ func (c *call) renderInstallation(i world.Installation) shape.Object {
 
 // listInstallations serves GET /app/installations.
 func listInstallations(c *call) (answer, error) {
-	some, link := page(c, c.gh.World.Installations())
+	some, link := page(c, c.installations())
 	out := make([]shape.Object, len(some))
 	for n, i := range some {
 		out[n] = c.renderInstallation(i)
@@ -65,7 +65,7 @@ func getInstallation(c *call) (answer, error) {
 // findInstallation serves GET .../installation of a repository, an organization or a user.
 func findInstallation(c *call) (answer, error) {
 	owner := c.PathValue("owner") + c.PathValue("org") + c.PathValue("user")
-	for _, i := range c.gh.World.Installations() {
+	for _, i := range c.installations() {
 		found := strings.EqualFold(i.Owner, owner)
 		if name := c.PathValue("repo"); found && name != "" {
 			repo, known := c.gh.World.Repo(owner, name)

@@ -120,7 +120,7 @@ func createCheckRun(c *call) (answer, error) {
 	if _, err := c.commit(repo, *in.HeadSHA); err != nil {
 		return answer{}, err
 	}
-	r := checks.Run{App: c.gh.appID, Repo: strings.ToLower(repo.FullName()), SHA: *in.HeadSHA, Status: "queued", StartedAt: time.Now()}
+	r := checks.Run{App: c.who.App, Repo: strings.ToLower(repo.FullName()), SHA: *in.HeadSHA, Status: "queued", StartedAt: time.Now()}
 	in.apply(&r)
 	return answer{status: http.StatusCreated, body: c.renderCheck(c.gh.checks.Add(r), repo)}, nil
 }
@@ -142,6 +142,10 @@ func updateCheckRun(c *call) (answer, error) {
 	if job, isJob := c.gh.World.Job(id); isJob && strings.EqualFold(job.Repo, repo.FullName()) {
 		return answer{}, reply.Fail(http.StatusForbidden,
 			"Invalid app_id `%d` - check run can only be modified by the GitHub App that created it.", actionsApp)
+	}
+	if made, found := c.gh.checks.Find(strings.ToLower(repo.FullName()), id); found && made.App != c.who.App {
+		return answer{}, reply.Fail(http.StatusForbidden,
+			"Invalid app_id `%d` - check run can only be modified by the GitHub App that created it.", made.App)
 	}
 	r, found := c.gh.checks.Change(strings.ToLower(repo.FullName()), id, in.apply)
 	if !found {

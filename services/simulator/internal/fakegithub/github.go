@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -35,9 +36,11 @@ type Options struct {
 	Seed uint64
 	// Timing overrides GitHub's time limits.
 	Timing world.Timing
-	// AppID and AppKey identify the one App; its requests are signed with the private half of AppKey.
+	// AppID and AppKey identify the App with the webhook; its requests are signed with the private half of AppKey.
 	AppID  int64
 	AppKey *rsa.PublicKey
+	// MoreApps are others, by id, which have no webhook.
+	MoreApps map[int64]*rsa.PublicKey
 	// Permissions that the App's installations grant; default: what runners of repositories and organizations need.
 	Permissions map[string]string
 	// TokenLife is how long an installation token is valid; default 1 h, as GitHub's.
@@ -113,7 +116,7 @@ func New(o Options) (*GitHub, error) {
 		Hooks:  sender,
 		Faults: faults,
 		desk: access.New(access.Options{
-			AppID: o.AppID, AppKey: o.AppKey, Personal: o.Tokens, TokenLife: cmp.Or(o.TokenLife, time.Hour),
+			Apps: o.apps(), Personal: o.Tokens, TokenLife: cmp.Or(o.TokenLife, time.Hour),
 		}),
 		appID: o.AppID, permissions: o.Permissions, limits: ratelimit.New(o.Limits), archive: archive, since: time.Now(),
 	}
@@ -125,6 +128,18 @@ func New(o Options) (*GitHub, error) {
 	mux.Handle("/", api)
 	g.handler = mux
 	return g, nil
+}
+
+// apps are the keys of all Apps, by id.
+func (o Options) apps() map[int64]*rsa.PublicKey {
+	apps := maps.Clone(o.MoreApps)
+	if apps == nil {
+		apps = map[int64]*rsa.PublicKey{}
+	}
+	if o.AppKey != nil {
+		apps[o.AppID] = o.AppKey
+	}
+	return apps
 }
 
 // ServeHTTP serves the REST API, at / and at /api/v3/, and the runner service.

@@ -1,6 +1,7 @@
 package fakegithub
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -64,12 +65,21 @@ func accessToken(c *call) (answer, error) {
 	return answer{status: http.StatusCreated, body: body}, nil
 }
 
+// installations are those of the App that calls.
+func (c *call) installations() []world.Installation {
+	all := c.gh.World.Installations()
+	for n := range all {
+		all[n].App = cmp.Or(all[n].App, c.gh.appID)
+	}
+	return slices.DeleteFunc(all, func(i world.Installation) bool { return i.App != c.who.App })
+}
+
 func (c *call) installation() (world.Installation, error) {
 	id, err := c.id("installation_id")
 	if err != nil {
 		return world.Installation{}, err
 	}
-	for _, i := range c.gh.World.Installations() {
+	for _, i := range c.installations() {
 		if i.ID == id {
 			return i, nil
 		}

@@ -24,7 +24,7 @@ func (c *call) hooks() ([]hooks.Hook, error) {
 	}
 	var found []hooks.Hook
 	for _, h := range c.gh.Hooks.List() {
-		if h.Kind == kind && h.Target == target {
+		if h.Kind == kind && h.Target == target && (kind != hooks.App || h.TargetID == c.who.App) {
 			found = append(found, h)
 		}
 	}

@@ -60,9 +60,11 @@ type Repo struct {
 // FullName is "owner/name".
 func (r Repo) FullName() string { return r.Owner + "/" + r.Name }
 
-// Installation of the App in an account. Without Repos it covers all repositories of the owner.
+// Installation of an App in an account. Without Repos it covers all repositories of the owner.
 type Installation struct {
-	ID        int64     `json:"id"`
+	ID int64 `json:"id"`
+	// App is the id of another App than that with the webhook.
+	App       int64     `json:"app,omitempty"`
 	Owner     string    `json:"owner"`
 	Repos     []string  `json:"repos,omitempty"`
 	CreatedAt time.Time `json:"created_at"`

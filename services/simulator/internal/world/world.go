@@ -150,9 +150,14 @@ func (w *World) AddGroup(owner, name string) (int64, error) {
 	return id, nil
 }
 
-// Install installs the App for the named repositories of owner, or for all without names. The error wraps ErrExists
-// or ErrNotFound.
+// Install installs the App with the webhook for the named repositories of owner, or for all without names. The error wraps
+// ErrExists or ErrNotFound.
 func (w *World) Install(owner string, repos ...string) (Installation, error) {
+	return w.InstallApp(0, owner, repos...)
+}
+
+// InstallApp is Install for another App, whose id is app.
+func (w *World) InstallApp(app int64, owner string, repos ...string) (Installation, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	o, ok := w.owners[strings.ToLower(owner)]
@@ -164,10 +169,10 @@ func (w *World) Install(owner string, repos ...string) (Installation, error) {
 			return Installation{}, fmt.Errorf("repository %q: %w", owner+"/"+name, ErrNotFound)
 		}
 	}
-	if slices.ContainsFunc(w.installations, func(i Installation) bool { return i.Owner == o.Login }) {
+	if slices.ContainsFunc(w.installations, func(i Installation) bool { return i.App == app && i.Owner == o.Login }) {
 		return Installation{}, fmt.Errorf("installation for %q: %w", o.Login, ErrExists)
 	}
-	i := Installation{ID: w.nextID("installation", 3_400_000), Owner: o.Login, Repos: slices.Clone(repos), CreatedAt: time.Now()}
+	i := Installation{ID: w.nextID("installation", 3_400_000), App: app, Owner: o.Login, Repos: slices.Clone(repos), CreatedAt: time.Now()}
 	w.installations = append(w.installations, i)
 	return i, nil
 }
@@ -217,7 +222,7 @@ func (i Installation) Covers(r Repo) bool {
 
 func (w *World) installationFor(r Repo) int64 {
 	for _, i := range w.installations {
-		if i.Covers(r) {
+		if i.App == 0 && i.Covers(r) {
 			return i.ID
 		}
 	}

@@ -21,6 +21,8 @@ import (
 	"modal-github-runner/services/simulator/internal/world"
 )
 
+var errIssuer = errors.New("not an App's id")
+
 // maxJWTLife is how far in the future an App's JWT may expire (GitHub Docs, "Generating a JSON Web Token").
 const maxJWTLife = 10 * time.Minute
 
@@ -37,7 +39,9 @@ const (
 
 // Identity is who calls. Its name is whom the limits count for.
 type Identity struct {
-	Role  Role
+	Role Role
+	// App is the App's id: of the App itself, or whose installation it is.
+	App   int64
 	name  string
 	grant Grant
 }
@@ -51,16 +55,14 @@ type Grant struct {
 
 // Options of New.
 type Options struct {
-	AppID     int64
-	AppKey    *rsa.PublicKey // nil: there is no App
+	Apps      map[int64]*rsa.PublicKey // by id
 	TokenLife time.Duration
 	Personal  []string // personal access tokens, which may do everything
 }
 
 // Desk checks credentials and issues tokens. It is safe for concurrent use.
 type Desk struct {
-	appID     int64
-	appKey    *rsa.PublicKey
+	apps      map[int64]*rsa.PublicKey
 	tokenLife time.Duration
 	personal  map[string]bool
 
@@ -70,7 +72,7 @@ type Desk struct {
 
 // New makes a Desk.
 func New(o Options) *Desk {
-	d := &Desk{appID: o.AppID, appKey: o.AppKey, tokenLife: o.TokenLife, personal: map[string]bool{}, issued: map[string]Grant{}}
+	d := &Desk{apps: o.Apps, tokenLife: o.TokenLife, personal: map[string]bool{}, issued: map[string]Grant{}}
 	for _, t := range o.Personal {
 		d.personal[t] = true
 	}
@@ -89,7 +91,8 @@ func (d *Desk) Identify(r *http.Request, wantApp bool) (Identity, error) {
 		if !strings.EqualFold(scheme, "Bearer") {
 			return Identity{}, reply.Fail(http.StatusUnauthorized, "A JSON web token could not be decoded")
 		}
-		return Identity{Role: App, name: "App " + strconv.FormatInt(d.appID, 10)}, d.verifyJWT(credential)
+		app, err := d.verifyJWT(credential)
+		return Identity{Role: App, App: app, name: "App " + strconv.FormatInt(app, 10)}, err
 	}
 	if scheme == "" {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -110,25 +113,27 @@ func (d *Desk) Identify(r *http.Request, wantApp bool) (Identity, error) {
 	if !known || !time.Now().Before(t.expires) {
 		return Identity{}, reply.Fail(http.StatusUnauthorized, "Bad credentials")
 	}
-	return Identity{Role: Installed, grant: t, name: "installation ID " + strconv.FormatInt(t.Installation.ID, 10)}, nil
+	return Identity{Role: Installed, App: t.Installation.App, grant: t, name: "installation ID " + strconv.FormatInt(t.Installation.ID, 10)}, nil
 }
 
-// verifyJWT applies GitHub's rules with GitHub's words.
-func (d *Desk) verifyJWT(token string) error {
+// verifyJWT applies GitHub's rules with GitHub's words, and returns whose JWT it is.
+func (d *Desk) verifyJWT(token string) (app int64, err error) {
 	var claims jwt.RegisteredClaims
-	_, err := jwt.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) {
-		if d.appKey == nil {
-			return nil, errors.New("no App")
+	_, err = jwt.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) {
+		app, _ = strconv.ParseInt(claims.Issuer, 10, 64)
+		key, known := d.apps[app]
+		if len(d.apps) > 0 && !known {
+			return nil, errIssuer
 		}
-		return d.appKey, nil
+		return key, nil
 	}, jwt.WithValidMethods([]string{"RS256"}), jwt.WithoutClaimsValidation())
 	now := time.Now()
-	refuse := func(message string) error { return reply.Fail(http.StatusUnauthorized, "%s", message) }
+	refuse := func(message string) (int64, error) { return 0, reply.Fail(http.StatusUnauthorized, "%s", message) }
 	switch {
+	case errors.Is(err, errIssuer):
+		return refuse("'Issuer' claim ('iss') must be an Integer")
 	case err != nil:
 		return refuse("A JSON web token could not be decoded")
-	case claims.Issuer != strconv.FormatInt(d.appID, 10):
-		return refuse("'Issuer' claim ('iss') must be an Integer")
 	case claims.IssuedAt == nil || claims.IssuedAt.After(now):
 		return refuse("'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued")
 	case claims.ExpiresAt == nil || !claims.ExpiresAt.After(now):
@@ -136,7 +141,7 @@ func (d *Desk) verifyJWT(token string) error {
 	case claims.ExpiresAt.After(now.Add(maxJWTLife)):
 		return refuse("'Expiration time' claim ('exp') is too far in the future")
 	}
-	return nil
+	return app, nil
 }
 
 // May checks a permission: "name" to read, "name:write"; "" and "app" are open here. The error is a *reply.Error.
@@ -181,7 +186,7 @@ func (d *Desk) Issue(t Grant) (string, time.Time) {
 		opaque.WriteString(rand.Text())
 	}
 	text := opaque.String()
-	token := fmt.Sprintf("ghs_%d_%s.%s.%s", d.appID, text[:36], text[36:400], text[400:])
+	token := fmt.Sprintf("ghs_%d_%s.%s.%s", t.Installation.App, text[:36], text[36:400], text[400:])
 	d.issued[token] = t
 	return token, t.expires
 }

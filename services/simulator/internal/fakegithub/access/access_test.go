@@ -11,9 +11,9 @@ import (
 )
 
 func TestWhatACallerMayAndSees(t *testing.T) {
-	desk := access.New(access.Options{AppID: 7, TokenLife: time.Hour, Personal: []string{"ghp_x"}})
+	desk := access.New(access.Options{TokenLife: time.Hour, Personal: []string{"ghp_x"}})
 	token, _ := desk.Issue(access.Grant{
-		Installation: world.Installation{ID: 5, Owner: "acme", Repos: []string{"app"}},
+		Installation: world.Installation{ID: 5, App: 7, Owner: "acme", Repos: []string{"app"}},
 		Permissions:  map[string]string{"actions": "read", "administration": "write"},
 	})
 	public, private := world.Repo{Owner: "octo", Name: "hello"}, world.Repo{Owner: "acme", Name: "app", Private: true}

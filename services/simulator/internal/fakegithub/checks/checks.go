@@ -64,6 +64,9 @@ func (c *Checks) Change(repo string, id int64, change func(*Run)) (Run, bool) {
 	return c.runs[n], true
 }
 
+// Find returns a check run of the repository.
+func (c *Checks) Find(repo string, id int64) (Run, bool) { return c.Change(repo, id, func(*Run) {}) }
+
 // Of lists those of a commit, newest first.
 func (c *Checks) Of(repo, sha string) []Run {
 	c.mu.Lock()
