@@ -2,6 +2,9 @@ package pools
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
+	"path"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -48,8 +51,75 @@ func formOf(name string) form {
 	case "repository":
 		return form{regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}/([A-Za-z0-9_.-]{1,100}|\*)$`), wire.ErrRepoPattern.Error(), nil}
 	default:
+		return settingForm(name)
+	}
+}
+
+// settingForm returns the form of a text in a [Setting].
+func settingForm(name string) form {
+	switch name {
+	case "region":
+		return form{regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`), "must be a region of Modal's, such as us-east", nil}
+	case "cloud":
+		return form{regexp.MustCompile(`^[a-z]{1,20}$`), "must be a cloud in Modal's words, such as aws, gcp or oci", nil}
+	case "runtime":
+		return form{regexp.MustCompile(`^(gvisor|vm)$`), "must be gvisor or vm", nil}
+	case "variable":
+		return form{regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,255}$`), "must be up to 256 letters, digits and _, and not begin with a digit", nil}
+	case "value":
+		// modal.com/docs/guide/secrets has the most that Modal takes, in characters. They are counted in bytes here, to be safe.
+		return form{regexp.MustCompile(`^[^\x00]*$`), "must be a text without NUL", setValue}
+	case "object":
+		// So Modal's SDK checks names of sandboxes; those of Secrets and Volumes are of the same kind.
+		return form{regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`), "must be 1 to 64 letters, digits and - _ .", nil}
+	case "path":
+		return form{regexp.MustCompile(`^(/[A-Za-z0-9_.-]{1,64}){1,8}$`), "must be an absolute path of up to 8 names of letters, digits and - _ .", setPath}
+	case "network":
+		return form{regexp.MustCompile(`^(open|block|allow)$`), "must be open, block or allow", nil}
+	case "domain":
+		return form{
+			regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.){1,8}[a-z][a-z0-9-]{0,61}[a-z0-9]$`),
+			"must be the name of a host in small letters, or *. and a name for all below", nil,
+		}
+	case "cidr":
+		return form{regexp.MustCompile(`^[0-9a-f.:]{2,40}/[0-9]{1,3}$`), errCIDR.Error(), setCIDR}
+	default:
 		panic("pools: no form " + name) // A tag of this package is wrong.
 	}
+}
+
+// maxValue is the most bytes that the value of a variable has.
+const maxValue = 32_768
+
+var (
+	errValue = fmt.Errorf("must be at most %d bytes", maxValue)
+	errPath  = errors.New("must be a path as short as it can be, such as /data")
+	errCIDR  = errors.New("must be a range of addresses that begins with its first one, such as 10.0.0.0/8")
+)
+
+func setValue(to reflect.Value, text string) error {
+	if len(text) > maxValue {
+		return errValue
+	}
+	to.SetString(text)
+	return nil
+}
+
+func setPath(to reflect.Value, text string) error {
+	if path.Clean(text) != text {
+		return errPath
+	}
+	to.SetString(text)
+	return nil
+}
+
+func setCIDR(to reflect.Value, text string) error {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil || prefix.Masked() != prefix {
+		return errCIDR
+	}
+	to.SetString(text)
+	return nil
 }
 
 func setMemory(to reflect.Value, text string) error {

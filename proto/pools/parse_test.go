@@ -27,10 +27,18 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 			{
 				Name: "default", Labels: []string{"modal"}, CPU: 2, CPULimit: 4, MemoryMiB: 8192, MemoryLimitMiB: 16384,
 				Timeout: 6*time.Hour + 15*time.Minute, IdleLimit: 5 * time.Minute, Limit: pools.Limit{MaxSandboxes: 100},
+				Setting: pools.Setting{Network: pools.Network{Mode: pools.NetworkOpen}},
 			},
 			{
 				Name: "gpu", Labels: []string{"modal", "gpu"}, CPU: 4, CPULimit: 8, MemoryMiB: 32768, MemoryLimitMiB: 65536, GPU: "A100-80GB:2",
 				Timeout: 2 * time.Hour, IdleLimit: 2 * time.Minute, Limit: pools.Limit{MaxSandboxes: 10, DailyBudget: 40}, CreateRate: 2,
+				Setting: pools.Setting{
+					Regions: []string{"us-east"}, Runtime: "gvisor", Env: map[string]string{"HF_HOME": "/models"}, Secrets: []string{"model-hub"},
+					Volumes: []pools.Volume{{Name: "models", Path: "/models", ReadOnly: true}},
+					Network: pools.Network{
+						Mode: pools.NetworkAllow, Domains: []string{"huggingface.co", "*.huggingface.co"}, CIDRs: []string{"203.0.113.0/24"},
+					},
+				},
 			},
 		},
 		Repositories: []pools.Repository{

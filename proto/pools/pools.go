@@ -56,6 +56,8 @@ type Pool struct {
 
 	// CreateRate is how many sandboxes may be created in a second, on average. Zero is no limit.
 	CreateRate float64 `doc:"sandboxes created in a second, at most; absent: 5 for a pool with GPUs, else no limit" max:"1000" min:"0.01" yaml:"create_rate"`
+
+	Setting
 }
 
 // Repository is the part of the repositories that match.
@@ -98,6 +100,7 @@ func builtIn() Pool {
 		Timeout: 6*time.Hour + 15*time.Minute,
 		// GitHub assigns a queued job within seconds. Five minutes cover a slow hour, and cost a few cents.
 		IdleLimit: 5 * time.Minute,
+		Setting:   Setting{Network: Network{Mode: NetworkOpen}},
 	}
 }
 

@@ -33,13 +33,15 @@ func (r *reader) read(n *yaml.Node, path string, tag reflect.StructTag, to refle
 	case to.Kind() == reflect.Struct:
 		r.structure(n, path, to)
 	case to.Kind() == reflect.Map:
-		r.prices(n, path, tag, to)
-	case tag.Get("key") != "":
+		r.values(n, path, tag, to)
+	case tag.Get("key") != "" && to.Kind() == reflect.Slice:
 		r.named(n, path, tag, to)
 	case to.Kind() == reflect.Slice:
 		r.list(n, path, tag, to)
 	case tag.Get("form") != "":
 		r.text(n, path, tag, to)
+	case to.Kind() == reflect.Bool:
+		r.boolean(n, path, to)
 	default:
 		r.number(n, path, tag, to)
 	}
@@ -81,13 +83,16 @@ func (r *reader) named(n *yaml.Node, path string, tag reflect.StructTag, to refl
 	}
 }
 
-// prices reads a mapping of names to numbers.
-func (r *reader) prices(n *yaml.Node, path string, tag reflect.StructTag, to reflect.Value) {
+// values reads a mapping of names to numbers or texts.
+func (r *reader) values(n *yaml.Node, path string, tag reflect.StructTag, to reflect.Value) {
+	if to.IsNil() {
+		to.Set(reflect.MakeMap(to.Type()))
+	}
 	r.mapping(n, path, func(name, at string, value *yaml.Node) {
-		price := reflect.New(to.Type().Elem()).Elem()
+		element := reflect.New(to.Type().Elem()).Elem()
 		if r.isName(name, at, tag) {
-			r.number(value, at, tag, price)
-			to.SetMapIndex(reflect.ValueOf(name), price)
+			r.read(value, at, tag, element)
+			to.SetMapIndex(reflect.ValueOf(name), element)
 		}
 	})
 }
@@ -180,4 +185,12 @@ func (r *reader) number(n *yaml.Node, path string, tag reflect.StructTag, to ref
 		to.SetFloat(number)
 	}
 	r.within(path, to, tag, show(n))
+}
+
+func (r *reader) boolean(n *yaml.Node, path string, to reflect.Value) {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
+		r.fail(path, "must be true or false", show(n))
+		return
+	}
+	to.SetBool(strings.EqualFold(n.Value, "true"))
 }

@@ -61,14 +61,16 @@ func schemaOf(of reflect.Type, tag reflect.StructTag) map[string]any {
 		}
 		return schema
 	case of.Kind() == reflect.Map:
-		return map[string]any{"type": "object", "patternProperties": map[string]any{formOf(key).pattern.String(): number("number", tag)}, "additionalProperties": false}
-	case key != "":
+		return map[string]any{"type": "object", "patternProperties": map[string]any{formOf(key).pattern.String(): schemaOf(of.Elem(), tag)}, "additionalProperties": false}
+	case key != "" && of.Kind() == reflect.Slice:
 		schema := map[string]any{"type": "object", "patternProperties": map[string]any{formOf(key).pattern.String(): schemaOf(of.Elem(), "")}, "additionalProperties": false}
 		return bounded(schema, "minProperties", "maxProperties", tag)
 	case of.Kind() == reflect.Slice:
 		return bounded(map[string]any{"type": "array", "items": schemaOf(of.Elem(), tag)}, "minItems", "maxItems", tag)
 	case tag.Get("form") != "":
 		return map[string]any{"type": "string", "pattern": formOf(tag.Get("form")).pattern.String()}
+	case of.Kind() == reflect.Bool:
+		return map[string]any{"type": "boolean"}
 	case of.Kind() == reflect.Int:
 		return number("integer", tag)
 	default:

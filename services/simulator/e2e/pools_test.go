@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"modal-github-runner/services/simulator/internal/demo/rig"
+	"modal-github-runner/services/simulator/internal/fakemodal"
 	"modal-github-runner/services/simulator/internal/fakemodal/sandbox"
 )
 
@@ -56,6 +57,72 @@ func TestASandboxGetsWhatThePoolOfItsJobSays(t *testing.T) {
 	id := strconv.FormatInt(s.job(t.Context(), "torn").ID, 10)
 	told := s.concluded(id, "failure")
 	if want := "must ask for the labels of one pool (got those of cpu and of other)"; !strings.Contains(told.Summary, want) {
+		t.Errorf("the author of the job is told %+v", told)
+	}
+}
+
+const setPools = `
+pools:
+  cpu:
+    labels: [modal]
+    regions: [us-east, eu]
+    cloud: aws
+    runtime: vm
+    env: {SHOWN: to all}
+    secrets: [hub]
+    volumes: {models: {path: /models, read_only: true}}
+    network: {mode: allow, domains: ["*.example.com"], cidrs: [203.0.113.0/24]}
+  gpu: {labels: [modal, gpu], gpu: T4, regions: [us], runtime: gvisor, env: {SHOWN: to all}, secrets: [hub], volumes: {models: {path: /m}}, network: {mode: block}}
+  missing: {labels: [missing], secrets: [gone]}
+`
+
+func TestASandboxIsWhereThePoolOfItsJobSaysAndReachesNoMore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(path, []byte(setPools), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, rig.Options{Env: []string{"POOLS_FILE=" + path}})
+	made := fakemodal.Objects{Secrets: map[string]map[string]string{"hub": {"HUB_TOKEN": "t"}}, Volumes: []string{"models"}}
+	if err := s.Simulator.Make(t.Context(), made); err != nil {
+		t.Fatal(err)
+	}
+	cpu, gpu, missing := task("cpu", 0), task("gpu", 0), task("missing", 0)
+	gpu.Labels, missing.Labels = []string{"modal", "gpu"}, []string{"missing"}
+	s.dispatch(t.Context(), "acme/api", cpu)
+	s.succeeds(soon, "cpu")
+	s.dispatch(t.Context(), "acme/api", gpu)
+	s.succeeds(soon, "gpu")
+
+	found := map[string]sandbox.Record{}
+	for _, made := range s.modal(t.Context()).Sandboxes {
+		for i := range made.Mounts {
+			made.Mounts[i].VolumeID = ""
+		}
+		found[made.Tags["pool"]] = sandbox.Record{
+			Regions: made.Regions, Cloud: made.Cloud, Runtime: made.Runtime, Mounts: made.Mounts, Network: made.Network,
+			Domains: made.Domains, CIDRs: made.CIDRs, EnvKeys: made.EnvKeys,
+		}
+	}
+	variables := []string{"ACTIONS_RUNNER_INPUT_JITCONFIG", "HUB_TOKEN", "RUNNER_IDLE_SECONDS", "SHOWN"}
+	// The simulated GitHub has no name, only the address of this machine.
+	for pool, want := range map[string]sandbox.Record{
+		"cpu": {
+			Regions: []string{"us-east", "eu"}, Cloud: "aws", Runtime: "vm", Mounts: []sandbox.Mount{{Path: "/models", ReadOnly: true}},
+			Network: "allowlist", Domains: []string{"*.example.com"}, CIDRs: []string{"127.0.0.1/32", "203.0.113.0/24"}, EnvKeys: variables,
+		},
+		"gpu": {
+			Regions: []string{"us"}, Runtime: "gvisor", Mounts: []sandbox.Mount{{Path: "/m"}},
+			Network: "allowlist", CIDRs: []string{"127.0.0.1/32"}, EnvKeys: variables,
+		},
+	} {
+		if diff := cmp.Diff(want, found[pool]); diff != "" {
+			t.Errorf("pool %s: %s", pool, diff)
+		}
+	}
+
+	s.dispatch(t.Context(), "acme/api", missing)
+	told := s.concluded(strconv.FormatInt(s.job(t.Context(), "missing").ID, 10), "failure")
+	if want := `secret: must exist at Modal (got "gone")`; !strings.Contains(told.Summary, want) {
 		t.Errorf("the author of the job is told %+v", told)
 	}
 }

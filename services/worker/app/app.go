@@ -122,7 +122,7 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.js, a.rules = js, rules{source}
+	a.js, a.rules = js, rules{source, forge.Reach(cfg.apiURL())}
 	a.guard = natsx.NewGuard(js, func() wire.Topology { return wire.JobsTopology(a.rules.names()) }, log)
 	a.control = control.New(js)
 	if err := a.adapters(js, registry); err != nil {

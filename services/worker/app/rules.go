@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"slices"
 
 	"modal-github-runner/proto/pools"
 	"modal-github-runner/services/worker/internal/places"
@@ -9,7 +10,12 @@ import (
 )
 
 // rules gives the packages that know no pools file what it says now.
-type rules struct{ *pools.Source }
+type rules struct {
+	*pools.Source
+
+	// github is what runners need, whatever the pools file lets them reach.
+	github run.Reach
+}
 
 // Price implements places.Rules.
 func (r rules) Price(pool string) float64 {
@@ -73,8 +79,21 @@ func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 	if !ok {
 		return run.Pool{}, fmt.Errorf("pool: %w (got %q)", run.ErrNoPool, j.Pool)
 	}
-	return run.Pool{
+	pool := run.Pool{
 		Name: p.Name, CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,
 		Timeout: p.Timeout, IdleLimit: p.IdleLimit,
-	}, nil
+		Regions: p.Regions, Cloud: p.Cloud, Runtime: p.Runtime, Env: p.Env, Secrets: p.Secrets, Reach: r.reach(p.Network),
+	}
+	for _, v := range p.Volumes {
+		pool.Volumes = append(pool.Volumes, run.Volume(v))
+	}
+	return pool, nil
+}
+
+// reach is what sandboxes of that network can reach.
+func (r rules) reach(n pools.Network) *run.Reach {
+	if n.Mode == pools.NetworkOpen {
+		return nil
+	}
+	return &run.Reach{Domains: slices.Concat(r.github.Domains, n.Domains), CIDRs: slices.Concat(r.github.CIDRs, n.CIDRs)}
 }

@@ -24,7 +24,16 @@ pools:
   gpu:
     {labels: [modal, gpu], cpu: 2, cpu_limit: 3, memory: 4GiB, memory_limit: 5GiB, gpu: "t4:2", timeout: 1h, idle_limit: 1m,
      max_sandboxes: 10, daily_budget_usd: 4, create_rate: 2}
-  other: {labels: [other]}
+  other: {labels: [other], network: {mode: block}}
+  set:
+    labels: [set]
+    regions: [us-east]
+    cloud: aws
+    runtime: vm
+    env: {A: b}
+    secrets: [s]
+    volumes: {v: {path: /v, read_only: true}}
+    network: {mode: allow, domains: [example.com], cidrs: [10.1.0.0/16]}
 repositories: [{match: acme/*, weight: 3, priority: -1, max_sandboxes: 5, daily_budget_usd: 1}]
 owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 `), 0o600); err != nil {
@@ -34,14 +43,29 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := rules{source}
+	r := rules{source, run.Reach{Domains: []string{"github.example"}, CIDRs: []string{"10.0.0.1/32"}}}
 	limit, rate := r.Pool("gpu")
 	noLimit, noRate := r.Pool("gone")
 	sandbox, err := r.sandboxFor(run.Job{Pool: "gpu", Labels: []string{"modal", "gpu"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	block, err := r.sandboxFor(run.Job{Pool: "other", Labels: []string{"other"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := r.sandboxFor(run.Job{Pool: "set", Labels: []string{"set"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct{ got, want any }{
+		"what a blocked sandbox reaches": {block.Reach, &run.Reach{Domains: []string{"github.example"}, CIDRs: []string{"10.0.0.1/32"}}},
+		"a sandbox's setting": {set, run.Pool{
+			Name: "set", CPU: 1, CPULimit: 2, MemoryMiB: 4096, MemoryLimitMiB: 8192, Timeout: 375 * time.Minute, IdleLimit: 5 * time.Minute,
+			Regions: []string{"us-east"}, Cloud: "aws", Runtime: "vm", Env: map[string]string{"A": "b"}, Secrets: []string{"s"},
+			Volumes: []run.Volume{{Name: "v", Path: "/v", ReadOnly: true}},
+			Reach:   &run.Reach{Domains: []string{"github.example", "example.com"}, CIDRs: []string{"10.0.0.1/32", "10.1.0.0/16"}},
+		}},
 		"a sandbox": {sandbox, run.Pool{
 			Name: "gpu", CPU: 2, CPULimit: 3, MemoryMiB: 4096, MemoryLimitMiB: 5120, GPU: "T4:2", Timeout: time.Hour, IdleLimit: time.Minute,
 		}},
@@ -56,7 +80,7 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 		"a job's pool":          {r.poolOf([]string{"GPU", "modal"}), "gpu"},
 		"one of none":           {r.poolOf([]string{"gpu"}), ""},
 		"one of two, for a run": {r.poolOf([]string{"gpu", "modal", "other"}), "gpu"},
-		"names":                 {r.names(), []string{"gpu", "other"}},
+		"names":                 {r.names(), []string{"gpu", "other", "set"}},
 	} {
 		if diff := cmp.Diff(test.want, test.got); diff != "" {
 			t.Errorf("%s: %s", name, diff)

@@ -25,6 +25,7 @@ func TestCreateIsChecked(t *testing.T) {
 		ctx := b.authorized(t)
 		app := b.app(ctx, t)
 		image := b.build(ctx, t, app)
+		volume := b.volume(ctx, t, "volume")
 		one, two := b.secret(ctx, t, "one"), b.secret(ctx, t, "two")
 		for _, tt := range []struct {
 			name   string
@@ -38,6 +39,31 @@ func TestCreateIsChecked(t *testing.T) {
 			{"volumes must exist", func(r *pb.SandboxCreateV2Request) {
 				r.GetDefinition().SetVolumeMounts([]*pb.VolumeMount{pb.VolumeMount_builder{VolumeId: "vo-x"}.Build()})
 			}, codes.NotFound, `volume "vo-x" not found`},
+			{"volumes are not mounted over the system", func(r *pb.SandboxCreateV2Request) {
+				r.GetDefinition().SetVolumeMounts([]*pb.VolumeMount{pb.VolumeMount_builder{VolumeId: volume, MountPath: "/root"}.Build()})
+			}, codes.InvalidArgument, `volume_mounts: mount_path must be absolute and none of /, /root, /tmp (got "/root")`},
+			{"volumes have places of their own", func(r *pb.SandboxCreateV2Request) {
+				mount := pb.VolumeMount_builder{VolumeId: volume, MountPath: "/v"}.Build()
+				r.GetDefinition().SetVolumeMounts([]*pb.VolumeMount{mount, mount})
+			}, codes.InvalidArgument, `volume_mounts: mount_path must come once (got "/v")`},
+			{"a runtime is one of two", func(r *pb.SandboxCreateV2Request) {
+				r.GetDefinition().SetRuntime("runc")
+			}, codes.InvalidArgument, `runtime: must be gvisor or vm (got "runc")`},
+			{"an open network has no list", func(r *pb.SandboxCreateV2Request) {
+				r.GetDefinition().SetNetworkAccess(pb.NetworkAccess_builder{
+					NetworkAccessType: pb.NetworkAccess_OPEN, AllowedDomains: []string{"a.example"},
+				}.Build())
+			}, codes.InvalidArgument, "network_access: must be of type ALLOWLIST for what it lists (got OPEN)"},
+			{"ranges are ranges", func(r *pb.SandboxCreateV2Request) {
+				r.GetDefinition().SetNetworkAccess(pb.NetworkAccess_builder{
+					NetworkAccessType: pb.NetworkAccess_ALLOWLIST, AllowedCidrs: []string{"10.0.0.1/8"},
+				}.Build())
+			}, codes.InvalidArgument, `network_access.allowed_cidrs: must be ranges of addresses (got "10.0.0.1/8")`},
+			{"hosts are hosts", func(r *pb.SandboxCreateV2Request) {
+				r.GetDefinition().SetNetworkAccess(pb.NetworkAccess_builder{
+					NetworkAccessType: pb.NetworkAccess_ALLOWLIST, AllowedDomains: []string{"*"},
+				}.Build())
+			}, codes.InvalidArgument, `network_access.allowed_domains: must be names of hosts, or *. and a name (got "*")`},
 			{"secrets must exist", func(r *pb.SandboxCreateV2Request) { r.GetDefinition().SetSecretIds([]string{"st-x"}) }, codes.NotFound, `secret "st-x" not found`},
 			{
 				"a name has no spaces", func(r *pb.SandboxCreateV2Request) { r.GetDefinition().SetName("a b") },
@@ -144,6 +170,17 @@ func (b *bubble) secret(ctx context.Context, t *testing.T, name string) string {
 		t.Fatalf("secret: %v", err)
 	}
 	return secret.GetSecretId()
+}
+
+func (b *bubble) volume(ctx context.Context, t *testing.T, name string) string {
+	t.Helper()
+	volume, err := b.client.VolumeGetOrCreate(ctx, pb.VolumeGetOrCreateRequest_builder{
+		DeploymentName: name, ObjectCreationType: pb.ObjectCreationType_OBJECT_CREATION_TYPE_CREATE_IF_MISSING,
+	}.Build())
+	if err != nil {
+		t.Fatalf("volume: %v", err)
+	}
+	return volume.GetVolumeId()
 }
 
 func variable(name, value string) *pb.SecretSource {

@@ -107,11 +107,12 @@ type SandboxRecord = sandbox.Record
 
 // Server is a simulated Modal. It is safe for concurrent use.
 type Server struct {
-	grpc   *grpc.Server
-	auth   *auth.Authority
-	faults *fault.Injector
-	store  *sandbox.Store
-	images *catalog.Images
+	grpc    *grpc.Server
+	auth    *auth.Authority
+	faults  *fault.Injector
+	store   *sandbox.Store
+	images  *catalog.Images
+	objects *catalog.Objects
 }
 
 // New makes a Server, or reports every mistake in the options. Stop must be called.
@@ -128,7 +129,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		auth: auth.New(o.TokenID, o.TokenSecret, o.TokenTTL), faults: o.Faults, store: store,
-		images: catalog.NewImages(o.ImageBuildTime, o.BuildError),
+		images: catalog.NewImages(o.ImageBuildTime, o.BuildError), objects: catalog.NewObjects(o.Environments, o.Secrets),
 	}
 	s.grpc = grpc.NewServer(
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
@@ -136,11 +137,10 @@ func New(o Options) (*Server, error) {
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
 		grpc.WaitForHandlers(true),
 	)
-	objects := catalog.NewObjects(o.Environments, o.Secrets)
 	pb.RegisterModalClientServer(s.grpc, &controlplane.ControlPlane{
-		Auth: s.auth, Store: store, Images: s.images, Objects: objects, TokenID: o.TokenID, PageSize: o.PageSize,
+		Auth: s.auth, Store: store, Images: s.images, Objects: s.objects, TokenID: o.TokenID, PageSize: o.PageSize,
 	})
-	pb.RegisterTaskCommandRouterServer(s.grpc, &router.Router{Auth: s.auth, Store: store, Objects: objects})
+	pb.RegisterTaskCommandRouterServer(s.grpc, &router.Router{Auth: s.auth, Store: store, Objects: s.objects})
 	return s, nil
 }
 

@@ -145,20 +145,17 @@ func (f *Fleet) Create(ctx context.Context, r run.Runner, p run.Pool, jit config
 	if err != nil {
 		return "", err
 	}
-	sandbox, err := client.Sandboxes.Create(ctx, from.app, from.image, &modal.SandboxCreateParams{
-		Name: wire.RunnerName(r.Name.Job, r.Name.Attempt),
-		Tags: map[string]string{
-			tagManaged: managedBy, tagRepo: r.Job.Owner + "/" + r.Job.Repo, tagJob: strconv.FormatInt(r.Job.ID, 10), tagPool: p.Name,
-			tagDeployment: deployment,
-		},
-		CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,
-		Timeout: p.Timeout,
-		Command: []string{"/bin/bash", "-c", entrypoint},
-		Env: map[string]string{
-			"ACTIONS_RUNNER_INPUT_JITCONFIG": jit.Reveal(),
-			"RUNNER_IDLE_SECONDS":            strconv.Itoa(int(p.IdleLimit.Seconds())),
-		},
-	})
+	params, err := paramsFor(ctx, client, p)
+	if err != nil {
+		return "", err
+	}
+	params.Name = wire.RunnerName(r.Name.Job, r.Name.Attempt)
+	params.Tags = map[string]string{
+		tagManaged: managedBy, tagRepo: r.Job.Owner + "/" + r.Job.Repo, tagJob: strconv.FormatInt(r.Job.ID, 10), tagPool: p.Name,
+		tagDeployment: deployment,
+	}
+	params.Env["ACTIONS_RUNNER_INPUT_JITCONFIG"] = jit.Reveal()
+	sandbox, err := client.Sandboxes.Create(ctx, from.app, from.image, params)
 	if err != nil {
 		return "", fmt.Errorf("modal: %w", f.createError(from, err))
 	}

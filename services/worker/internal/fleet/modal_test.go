@@ -118,6 +118,25 @@ func (m *fakeModal) ImageGetOrCreate(_ context.Context, req *pb.ImageGetOrCreate
 	}.Build(), nil
 }
 
+// named are the secrets and volumes that exist, with their ids.
+var named = map[string]string{"model-hub": "st-1", "models": "vo-1", "scratch": "vo-2"}
+
+func (m *fakeModal) SecretGetOrCreate(_ context.Context, req *pb.SecretGetOrCreateRequest) (*pb.SecretGetOrCreateResponse, error) {
+	id := named[req.GetDeploymentName()]
+	if id == "" || req.GetEnvironmentName() != "staging" {
+		return nil, status.Error(codes.NotFound, "no such secret")
+	}
+	return pb.SecretGetOrCreateResponse_builder{SecretId: id}.Build(), nil
+}
+
+func (m *fakeModal) VolumeGetOrCreate(_ context.Context, req *pb.VolumeGetOrCreateRequest) (*pb.VolumeGetOrCreateResponse, error) {
+	id := named[req.GetDeploymentName()]
+	if id == "" || req.GetEnvironmentName() != "staging" {
+		return nil, status.Error(codes.NotFound, "no such volume")
+	}
+	return pb.VolumeGetOrCreateResponse_builder{VolumeId: id}.Build(), nil
+}
+
 func (m *fakeModal) SandboxCreateV2(_ context.Context, req *pb.SandboxCreateV2Request) (*pb.SandboxCreateV2Response, error) {
 	name := req.GetDefinition().GetName()
 	for _, id := range []string{req.GetAppId(), req.GetDefinition().GetImageId()} {

@@ -15,7 +15,25 @@ type Pool struct {
 	Timeout time.Duration
 	// IdleLimit is how long a runner waits for a job before the sandbox ends itself.
 	IdleLimit time.Duration
+	// Regions, Cloud and Runtime ("gvisor" or "vm") are Modal's to choose if they are empty.
+	Regions        []string
+	Cloud, Runtime string
+	// Env has no secrets. Secrets are names of Modal Secrets.
+	Env     map[string]string
+	Secrets []string
+	Volumes []Volume
+	// Reach is what the sandboxes can reach; nil is everything.
+	Reach *Reach
 }
+
+// Volume is a Modal Volume that exists, and where it is mounted.
+type Volume struct {
+	Name, Path string
+	ReadOnly   bool
+}
+
+// Reach is hosts by their names, "*." and a name for all below, and ranges of addresses such as 10.0.0.0/8.
+type Reach struct{ Domains, CIDRs []string }
 
 // StartLimit is how long after its launch a sandbox must have started its runner. One that hangs so long, in pulling its
 // image for example, would have ended itself for want of a job if it had started.

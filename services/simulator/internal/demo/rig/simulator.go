@@ -118,6 +118,11 @@ func (s *Simulator) SetLimits(ctx context.Context, l sandbox.Limits) error {
 	return s.call(ctx, http.MethodPut, modalControl+"/options", l, nil)
 }
 
+// Make makes secrets and volumes at Modal.
+func (s *Simulator) Make(ctx context.Context, o fakemodal.Objects) error {
+	return s.call(ctx, http.MethodPost, modalControl+"/objects", o, nil)
+}
+
 // GitHub is the state of GitHub.
 func (s *Simulator) GitHub(ctx context.Context) (state control.State, err error) {
 	err = s.call(ctx, http.MethodGet, control.Prefix+"/state", nil, &state)

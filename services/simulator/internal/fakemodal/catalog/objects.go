@@ -32,9 +32,19 @@ func NewObjects(environments []string, secrets map[string]map[string]string) *Ob
 		o.Environments.put("", name, struct{}{})
 	}
 	for name, variables := range secrets {
-		o.Secrets.put(MainEnvironment, name, maps.Clone(variables))
+		o.PutSecret(name, variables)
 	}
 	return o
+}
+
+// PutSecret makes a secret in the main environment, with another id than one of that name before it.
+func (o *Objects) PutSecret(name string, variables map[string]string) {
+	o.Secrets.put(MainEnvironment, name, maps.Clone(variables))
+}
+
+// PutVolume makes a volume there, likewise.
+func (o *Objects) PutVolume(name string) {
+	o.Volumes.put(MainEnvironment, name, pb.VolumeFsVersion_VOLUME_FS_VERSION_V1)
 }
 
 // Environment resolves the name that a client sent, which may be empty. The error is NOT_FOUND.

@@ -3,6 +3,8 @@ package controlplane
 import (
 	"context"
 	"maps"
+	"net/netip"
+	"path"
 	"regexp"
 	"slices"
 	"time"
@@ -60,6 +62,47 @@ func checkDefinition(def *pb.Sandbox) error {
 	}
 	if most := uint32(sandbox.MaxTimeout / time.Second); def.GetTimeoutSecs() > most {
 		return status.Errorf(codes.InvalidArgument, "timeout_secs: must be at most %d (got %d)", most, def.GetTimeoutSecs())
+	}
+	if err := checkMounts(def.GetVolumeMounts()); err != nil {
+		return err
+	}
+	if runtime := def.GetRuntime(); runtime != "" && runtime != "gvisor" && runtime != "vm" {
+		return status.Errorf(codes.InvalidArgument, "runtime: must be gvisor or vm (got %q)", runtime)
+	}
+	return checkNetwork(def.GetNetworkAccess())
+}
+
+// checkMounts refuses what Modal's own clients refuse before they ask.
+func checkMounts(mounts []*pb.VolumeMount) error {
+	used := map[string]bool{}
+	for _, m := range mounts {
+		at := m.GetMountPath()
+		switch {
+		case !path.IsAbs(at) || path.Clean(at) != at || slices.Contains([]string{"/", "/root", "/tmp"}, at):
+			return status.Errorf(codes.InvalidArgument, "volume_mounts: mount_path must be absolute and none of /, /root, /tmp (got %q)", at)
+		case used[at]:
+			return status.Errorf(codes.InvalidArgument, "volume_mounts: mount_path must come once (got %q)", at)
+		}
+		used[at] = true
+	}
+	return nil
+}
+
+func checkNetwork(access *pb.NetworkAccess) error {
+	listed := len(access.GetAllowedDomains())+len(access.GetAllowedCidrs()) > 0
+	if kind := access.GetNetworkAccessType(); listed && kind != pb.NetworkAccess_ALLOWLIST {
+		return status.Errorf(codes.InvalidArgument, "network_access: must be of type ALLOWLIST for what it lists (got %v)", kind)
+	}
+	for _, cidr := range access.GetAllowedCidrs() {
+		if prefix, err := netip.ParsePrefix(cidr); err != nil || prefix.Masked() != prefix {
+			return status.Errorf(codes.InvalidArgument, "network_access.allowed_cidrs: must be ranges of addresses (got %q)", cidr)
+		}
+	}
+	domain := regexp.MustCompile(`^(\*\.)?([A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]*$`)
+	for _, name := range access.GetAllowedDomains() {
+		if !domain.MatchString(name) {
+			return status.Errorf(codes.InvalidArgument, "network_access.allowed_domains: must be names of hosts, or *. and a name (got %q)", name)
+		}
 	}
 	return nil
 }

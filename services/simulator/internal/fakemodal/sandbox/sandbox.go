@@ -8,6 +8,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,10 +78,25 @@ type Record struct {
 	MilliCPUMax uint32 `json:"milli_cpu_max,omitempty"`
 	MemoryMiB   uint32 `json:"memory_mib,omitempty"`
 	// MemoryMaxMiB is the most that it may use.
-	MemoryMaxMiB uint32      `json:"memory_max_mib,omitempty"`
-	GPU          string      `json:"gpu,omitempty"`
-	GPUs         uint32      `json:"gpus,omitempty"`
-	Definition   *pb.Sandbox `json:"-"` // as received; not to be changed
+	MemoryMaxMiB uint32   `json:"memory_max_mib,omitempty"`
+	GPU          string   `json:"gpu,omitempty"`
+	GPUs         uint32   `json:"gpus,omitempty"`
+	Regions      []string `json:"regions,omitempty"`
+	Cloud        string   `json:"cloud,omitempty"`
+	Runtime      string   `json:"runtime,omitempty"`
+	Mounts       []Mount  `json:"mounts,omitempty"` // by their paths
+	// Network is open, blocked or allowlist; Domains and CIDRs are what the last one allows.
+	Network    string      `json:"network,omitempty"`
+	Domains    []string    `json:"domains,omitempty"`
+	CIDRs      []string    `json:"cidrs,omitempty"`
+	Definition *pb.Sandbox `json:"-"` // as received; not to be changed
+}
+
+// Mount is a volume in a sandbox.
+type Mount struct {
+	VolumeID string `json:"volume_id"`
+	Path     string `json:"path"`
+	ReadOnly bool   `json:"read_only,omitempty"`
 }
 
 // Ended reports whether the status is final.
@@ -157,6 +173,18 @@ func (s *Sandbox) Record() Record {
 		MilliCPU: resources.GetMilliCpu(), MilliCPUMax: resources.GetMilliCpuMax(),
 		MemoryMiB: resources.GetMemoryMb(), MemoryMaxMiB: resources.GetMemoryMbMax(),
 		GPU: resources.GetGpuConfig().GetGpuType(), GPUs: resources.GetGpuConfig().GetCount(),
+		Regions: def.GetSchedulerPlacement().GetRegions(), Cloud: def.GetCloudProviderStr(), Runtime: def.GetRuntime(), Mounts: mountsOf(def),
+		Network: strings.ToLower(def.GetNetworkAccess().GetNetworkAccessType().String()),
+		Domains: def.GetNetworkAccess().GetAllowedDomains(), CIDRs: def.GetNetworkAccess().GetAllowedCidrs(),
 		Definition: def,
 	}
+}
+
+func mountsOf(def *pb.Sandbox) []Mount {
+	var mounts []Mount
+	for _, m := range def.GetVolumeMounts() {
+		mounts = append(mounts, Mount{VolumeID: m.GetVolumeId(), Path: m.GetMountPath(), ReadOnly: m.GetReadOnly()})
+	}
+	slices.SortFunc(mounts, func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
+	return mounts
 }
