@@ -50,6 +50,10 @@ func formOf(name string) form {
 		return form{regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}$`), "must be the name of an account at GitHub", nil}
 	case "repository":
 		return form{regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}/([A-Za-z0-9_.-]{1,100}|\*)$`), wire.ErrRepoPattern.Error(), nil}
+	case "one_repository":
+		return form{regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$`), "must be owner/repo", nil}
+	case "visibility":
+		return form{regexp.MustCompile(`^(private|public|any)$`), "must be private, public or any", nil}
 	default:
 		return settingForm(name)
 	}

@@ -32,6 +32,9 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 			{
 				Name: "gpu", Labels: []string{"modal", "gpu"}, CPU: 4, CPULimit: 8, MemoryMiB: 32768, MemoryLimitMiB: 65536, GPU: "A100-80GB:2",
 				Timeout: 2 * time.Hour, IdleLimit: 2 * time.Minute, Limit: pools.Limit{MaxSandboxes: 10, DailyBudget: 40}, CreateRate: 2,
+				Allow: pools.Admission{
+					Repositories: []wire.RepoPattern{"acme/web"}, Owners: []string{"acme-research"}, Visibility: pools.OnlyPrivate,
+				},
 				Setting: pools.Setting{
 					Regions: []string{"us-east"}, Runtime: "gvisor", Env: map[string]string{"HF_HOME": "/models"}, Secrets: []string{"model-hub"},
 					Volumes: []pools.Volume{{Name: "models", Path: "/models", ReadOnly: true}},

@@ -57,6 +57,9 @@ type Pool struct {
 	// CreateRate is how many sandboxes may be created in a second, on average. Zero is no limit.
 	CreateRate float64 `doc:"sandboxes created in a second, at most; absent: 5 for a pool with GPUs, else no limit" max:"1000" min:"0.01" yaml:"create_rate"`
 
+	// Allow is whose jobs it takes.
+	Allow Admission `doc:"whose jobs it takes; absent: those of all repositories that may run" yaml:"allow"`
+
 	Setting
 }
 

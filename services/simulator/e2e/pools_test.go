@@ -19,6 +19,7 @@ pools:
   cpu: {labels: [modal], cpu: 0.5, cpu_limit: 1.5, memory: 512MiB, memory_limit: 1GiB, timeout: 20m, idle_limit: 40s}
   gpu: {labels: [modal, gpu], cpu: 2, cpu_limit: 4, memory: 2GiB, memory_limit: 3GiB, gpu: "a100-80gb:2", timeout: 1h1m1s}
   other: {labels: [other]}
+  closed: {labels: [closed], allow: {repositories: [acme/web]}}
 `
 
 func TestASandboxGetsWhatThePoolOfItsJobSays(t *testing.T) {
@@ -27,8 +28,9 @@ func TestASandboxGetsWhatThePoolOfItsJobSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, rig.Options{Env: []string{"POOLS_FILE=" + path}})
-	small, large, torn := task("small", 0), task("large", 0), task("torn", 0)
-	large.Labels, torn.Labels = []string{"self-hosted", "GPU", "modal", "job-1"}, []string{"modal", "other"}
+	small, large := task("small", 0), task("large", 0)
+	large.Labels = []string{"self-hosted", "GPU", "modal", "job-1"}
+	refused := map[string][]string{"torn": {"modal", "other"}, "closed": {"self-hosted", "closed"}}
 	s.dispatch(t.Context(), "acme/api", small)
 	s.succeeds(soon, "small")
 	s.dispatch(t.Context(), "acme/api", large)
@@ -53,11 +55,20 @@ func TestASandboxGetsWhatThePoolOfItsJobSays(t *testing.T) {
 		}
 	}
 
-	s.dispatch(t.Context(), "acme/api", torn)
-	id := strconv.FormatInt(s.job(t.Context(), "torn").ID, 10)
-	told := s.concluded(id, "failure")
-	if want := "must ask for the labels of one pool (got those of cpu and of other)"; !strings.Contains(told.Summary, want) {
-		t.Errorf("the author of the job is told %+v", told)
+	for name, want := range map[string]string{
+		"torn":   "must ask for the labels of one pool (got those of cpu and of other)",
+		"closed": `pool closed: allow: must name the repository or its owner (got "acme/api")`,
+	} {
+		given := task(name, 0)
+		given.Labels = refused[name]
+		s.dispatch(t.Context(), "acme/api", given)
+		told := s.concluded(strconv.FormatInt(s.job(t.Context(), name).ID, 10), "failure")
+		if !strings.Contains(told.Summary, want) {
+			t.Errorf("the author of %s is told %+v", name, told)
+		}
+	}
+	if made := len(s.modal(t.Context()).Sandboxes); made != len(found) {
+		t.Errorf("%d sandboxes were made", made)
 	}
 }
 

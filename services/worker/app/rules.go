@@ -79,6 +79,9 @@ func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 	if !ok {
 		return run.Pool{}, fmt.Errorf("pool: %w (got %q)", run.ErrNoPool, j.Pool)
 	}
+	if err := p.Admit(j.Owner, j.Repo, j.Private); err != nil {
+		return run.Pool{}, err
+	}
 	pool := run.Pool{
 		Name: p.Name, CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,
 		Timeout: p.Timeout, IdleLimit: p.IdleLimit,

@@ -24,7 +24,7 @@ pools:
   gpu:
     {labels: [modal, gpu], cpu: 2, cpu_limit: 3, memory: 4GiB, memory_limit: 5GiB, gpu: "t4:2", timeout: 1h, idle_limit: 1m,
      max_sandboxes: 10, daily_budget_usd: 4, create_rate: 2}
-  other: {labels: [other], network: {mode: block}}
+  other: {labels: [other], allow: {owners: [acme], visibility: private}, network: {mode: block}}
   set:
     labels: [set]
     regions: [us-east]
@@ -50,7 +50,7 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, err := r.sandboxFor(run.Job{Pool: "other", Labels: []string{"other"}})
+	block, err := r.sandboxFor(run.Job{Pool: "other", Labels: []string{"other"}, Owner: "acme", Repo: "web", Private: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +91,14 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 		want string
 	}{
 		"a pool that is gone": {run.Job{Pool: "gone", Labels: []string{"modal", "gpu"}}, `pool: must be one of the pools file (got "gone")`},
+		"a job that its pool does not take": {
+			run.Job{Pool: "other", Labels: []string{"other"}, Owner: "octo", Repo: "web", Private: true},
+			`pool other: allow: must name the repository or its owner (got "octo/web")`,
+		},
+		"a job of a public repository for a pool of private ones": {
+			run.Job{Pool: "other", Labels: []string{"other"}, Owner: "acme", Repo: "web"},
+			`pool other: allow: takes private repositories only (got "acme/web")`,
+		},
 		"a job for two pools": {
 			run.Job{Pool: "gpu", Labels: []string{"other", "modal", "gpu"}},
 			"runs-on: must ask for the labels of one pool (got those of gpu and of other)",
