@@ -104,6 +104,7 @@ func (f *File) check(r *reader) {
 		if p.IdleLimit >= p.Timeout {
 			r.fail(at+"idle_limit", fmt.Sprintf("must be below timeout, which is %v", p.Timeout), p.IdleLimit.String())
 		}
+		p.Max.check(p, f.Prices, func(field, rule, got string) { r.fail(at+"max."+field, rule, got) })
 		p.check(func(field, rule, got string) { r.fail(at+field, rule, got) })
 		if len(setOf(p.Labels)) < len(p.Labels) {
 			r.fail(at+"labels", "must not have a label twice", labels(p))

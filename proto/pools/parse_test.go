@@ -27,6 +27,9 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 			{
 				Name: "default", Labels: []string{"modal"}, CPU: 2, CPULimit: 4, MemoryMiB: 8192, MemoryLimitMiB: 16384,
 				Timeout: 6*time.Hour + 15*time.Minute, IdleLimit: 5 * time.Minute, Limit: pools.Limit{MaxSandboxes: 100},
+				Max: pools.Max{
+					CPU: 16, MemoryMiB: 65536, GPUs: []string{"T4:2", "L4"}, Timeout: 12 * time.Hour, Regions: []string{"us-east", "eu"},
+				},
 				Setting: pools.Setting{Network: pools.Network{Mode: pools.NetworkOpen}},
 			},
 			{

@@ -59,6 +59,8 @@ type Pool struct {
 
 	// Allow is whose jobs it takes.
 	Allow Admission `doc:"whose jobs it takes; absent: those of all repositories that may run" yaml:"allow"`
+	// Max is how far the labels of a job may go beyond the rest.
+	Max Max `doc:"what labels with values, such as cpu:4, may ask for at most; absent: nothing" yaml:"max"`
 
 	Setting
 }

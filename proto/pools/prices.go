@@ -40,7 +40,6 @@ func (p Prices) types() []string { return slices.Sorted(maps.Keys(p.GPU)) }
 // PricePerSecond is what a sandbox of the pool costs in US dollars a second, if it uses no more than it reserves. Modal bills for
 // cores and memory what is used, if that is more.
 func (p Pool) PricePerSecond(prices Prices) float64 {
-	const mibPerGiB = 1024
 	gpu, count := splitGPU(p.GPU)
 	price := p.CPU*prices.CPUCore + float64(p.MemoryMiB)/mibPerGiB*prices.MemoryGiB + float64(count)*prices.GPU[gpu]
 	if len(p.Regions) > 0 {

@@ -19,6 +19,7 @@ pools:
   cpu: {labels: [modal], cpu: 0.5, cpu_limit: 1.5, memory: 512MiB, memory_limit: 1GiB, timeout: 20m, idle_limit: 40s}
   gpu: {labels: [modal, gpu], cpu: 2, cpu_limit: 4, memory: 2GiB, memory_limit: 3GiB, gpu: "a100-80gb:2", timeout: 1h1m1s}
   other: {labels: [other]}
+  wide: {labels: [wide], cpu: 1, memory: 1GiB, max: {cpu: 4, memory: 16GiB, gpu: ["A100-80GB:2"], timeout: 12h, regions: [us-east]}}
   closed: {labels: [closed], allow: {repositories: [acme/web]}}
 `
 
@@ -30,24 +31,33 @@ func TestASandboxGetsWhatThePoolOfItsJobSays(t *testing.T) {
 	s := start(t, rig.Options{Env: []string{"POOLS_FILE=" + path}})
 	small, large := task("small", 0), task("large", 0)
 	large.Labels = []string{"self-hosted", "GPU", "modal", "job-1"}
-	refused := map[string][]string{"torn": {"modal", "other"}, "closed": {"self-hosted", "closed"}}
+	wide := task("wide", 0)
+	wide.Labels = []string{"wide", "GPU=a100-80gb:2", "cpu:4", "mem-16", "timeout:2h", "region:us-east", "net:none", "job-123-4"}
+	refused := map[string][]string{"torn": {"modal", "other"}, "closed": {"self-hosted", "closed"}, "greedy": {"wide", "cpu:5"}}
 	s.dispatch(t.Context(), "acme/api", small)
 	s.succeeds(soon, "small")
 	s.dispatch(t.Context(), "acme/api", large)
 	s.succeeds(soon, "large")
+	s.dispatch(t.Context(), "acme/api", wide)
+	s.succeeds(soon, "wide")
 
 	found := map[string]sandbox.Record{}
 	for _, made := range s.modal(t.Context()).Sandboxes {
 		found[made.Tags["pool"]] = sandbox.Record{
 			Backend: made.Backend, TimeoutSecs: made.TimeoutSecs, MilliCPU: made.MilliCPU, MilliCPUMax: made.MilliCPUMax,
 			MemoryMiB: made.MemoryMiB, MemoryMaxMiB: made.MemoryMaxMiB, GPU: made.GPU, GPUs: made.GPUs,
+			Regions: made.Regions, Network: made.Network, CIDRs: made.CIDRs,
 		}
 	}
 	for pool, want := range map[string]sandbox.Record{
-		"cpu": {Backend: sandbox.V2, TimeoutSecs: 1200, MilliCPU: 500, MilliCPUMax: 1500, MemoryMiB: 512, MemoryMaxMiB: 1024},
+		"cpu": {Backend: sandbox.V2, TimeoutSecs: 1200, MilliCPU: 500, MilliCPUMax: 1500, MemoryMiB: 512, MemoryMaxMiB: 1024, Network: "open"},
 		"gpu": {
 			Backend: sandbox.V1, TimeoutSecs: 3661, MilliCPU: 2000, MilliCPUMax: 4000, MemoryMiB: 2048, MemoryMaxMiB: 3072,
-			GPU: "A100-80GB", GPUs: 2,
+			GPU: "A100-80GB", GPUs: 2, Network: "open",
+		},
+		"wide": {
+			Backend: sandbox.V1, TimeoutSecs: 7200, MilliCPU: 4000, MilliCPUMax: 8000, MemoryMiB: 16384, MemoryMaxMiB: 32768,
+			GPU: "A100-80GB", GPUs: 2, Regions: []string{"us-east"}, Network: "allowlist", CIDRs: []string{"127.0.0.1/32"},
 		},
 	} {
 		if diff := cmp.Diff(want, found[pool]); diff != "" {
@@ -57,6 +67,7 @@ func TestASandboxGetsWhatThePoolOfItsJobSays(t *testing.T) {
 
 	for name, want := range map[string]string{
 		"torn":   "must ask for the labels of one pool (got those of cpu and of other)",
+		"greedy": `cpu must be within what pool wide has, 0.125 to 4 cores (got "cpu:5")`,
 		"closed": `pool closed: allow: must name the repository or its owner (got "acme/api")`,
 	} {
 		given := task(name, 0)

@@ -18,9 +18,12 @@ type rules struct {
 }
 
 // Price implements places.Rules.
-func (r rules) Price(pool string) float64 {
+func (r rules) Price(j run.Job) float64 {
 	f := r.File()
-	p, _ := f.Pool(pool)
+	p, _ := f.Pool(j.Pool)
+	if fitted, err := f.Fit(p, j.Labels); err == nil { // Else there will be no sandbox.
+		p = fitted
+	}
 	return p.PricePerSecond(f.Prices)
 }
 
@@ -79,7 +82,11 @@ func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 	if !ok {
 		return run.Pool{}, fmt.Errorf("pool: %w (got %q)", run.ErrNoPool, j.Pool)
 	}
-	if err := p.Admit(j.Owner, j.Repo, j.Private); err != nil {
+	err := p.Admit(j.Owner, j.Repo, j.Private)
+	if err != nil {
+		return run.Pool{}, err
+	}
+	if p, err = f.Fit(p, j.Labels); err != nil {
 		return run.Pool{}, err
 	}
 	pool := run.Pool{

@@ -23,7 +23,7 @@ prices: {cpu_core: 0.5, memory_gib: 0.25, gpu: {T4: 2}}
 pools:
   gpu:
     {labels: [modal, gpu], cpu: 2, cpu_limit: 3, memory: 4GiB, memory_limit: 5GiB, gpu: "t4:2", timeout: 1h, idle_limit: 1m,
-     max_sandboxes: 10, daily_budget_usd: 4, create_rate: 2}
+     max_sandboxes: 10, daily_budget_usd: 4, create_rate: 2, max: {cpu: 8, gpu: ["T4:2"]}}
   other: {labels: [other], allow: {owners: [acme], visibility: private}, network: {mode: block}}
   set:
     labels: [set]
@@ -50,6 +50,10 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 	if err != nil {
 		t.Fatal(err)
 	}
+	larger, err := r.sandboxFor(run.Job{Pool: "gpu", Labels: []string{"modal", "gpu", "cpu:8", "GPU=t4"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	block, err := r.sandboxFor(run.Job{Pool: "other", Labels: []string{"other"}, Owner: "acme", Repo: "web", Private: true})
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +73,11 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 		"a sandbox": {sandbox, run.Pool{
 			Name: "gpu", CPU: 2, CPULimit: 3, MemoryMiB: 4096, MemoryLimitMiB: 5120, GPU: "T4:2", Timeout: time.Hour, IdleLimit: time.Minute,
 		}},
-		"its price":             {r.Price("gpu"), 2*0.5 + 4*0.25 + 2*2.0},
+		"its price":            {r.Price(run.Job{Pool: "gpu"}), 2*0.5 + 4*0.25 + 2*2.0},
+		"that of a larger one": {r.Price(run.Job{Pool: "gpu", Labels: []string{"modal", "gpu", "cpu:8", "GPU=t4"}}), 8*0.5 + 4*0.25 + 1*2.0},
+		"a larger one": {larger, run.Pool{
+			Name: "gpu", CPU: 8, CPULimit: 12, MemoryMiB: 4096, MemoryLimitMiB: 5120, GPU: "T4", Timeout: time.Hour, IdleLimit: time.Minute,
+		}},
 		"all":                   {r.All(), places.Limit{Max: 200, Budget: 50}},
 		"a pool":                {limit, places.Limit{Max: 10, Budget: 4}},
 		"its rate":              {rate, 2.0},
@@ -91,6 +99,10 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 		want string
 	}{
 		"a pool that is gone": {run.Job{Pool: "gone", Labels: []string{"modal", "gpu"}}, `pool: must be one of the pools file (got "gone")`},
+		"a job that asks for more than its pool has": {
+			run.Job{Pool: "gpu", Labels: []string{"modal", "gpu", "cpu:9"}},
+			`runs-on: cpu must be within what pool gpu has, 0.125 to 8 cores (got "cpu:9")`,
+		},
 		"a job that its pool does not take": {
 			run.Job{Pool: "other", Labels: []string{"other"}, Owner: "octo", Repo: "web", Private: true},
 			`pool other: allow: must name the repository or its owner (got "octo/web")`,

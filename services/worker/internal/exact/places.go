@@ -12,7 +12,7 @@ import (
 // limits are the rules by which places are given: so many for all.
 type limits struct{ most int }
 
-func (limits) Price(string) float64                    { return 0.0001 }
+func (limits) Price(run.Job) float64                   { return 0.0001 }
 func (l limits) All() places.Limit                     { return places.Limit{Max: l.most} }
 func (limits) Pool(string) (places.Limit, float64)     { return places.Limit{}, 0 }
 func (limits) Owner(string) places.Limit               { return places.Limit{} }

@@ -216,7 +216,7 @@ func (h *handling) want(ctx context.Context, e run.Launch) error {
 		return h.awaits(ctx, e.Job, err)
 	}
 	_, err := h.decideRunner(ctx, e.Runner, run.Wanted{
-		Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job), Price: h.Rules.Price(e.Job.Pool),
+		Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job), Price: h.Rules.Price(e.Job),
 	})
 	return err
 }

@@ -46,8 +46,8 @@ type Share struct {
 
 // Rules are what the pools file says.
 type Rules interface {
-	// Price is what a sandbox of the pool costs, in US dollars a second.
-	Price(pool string) float64
+	// Price is what a sandbox for the job costs, in US dollars a second.
+	Price(j run.Job) float64
 	All() Limit
 	// Pool has the most that may be created in a second, too; zero is no limit.
 	Pool(name string) (limit Limit, rate float64)
@@ -70,7 +70,7 @@ type Ask struct {
 
 // AskFor is what the launch of a runner for a job asks for.
 func AskFor(name run.Name, j run.Job, rules Rules) Ask {
-	return Ask{Runner: Key(name), Job: j.ID, Pool: j.Pool, Owner: j.Owner, Repo: j.Repo, Price: rules.Price(j.Pool)}
+	return Ask{Runner: Key(name), Job: j.ID, Pool: j.Pool, Owner: j.Owner, Repo: j.Repo, Price: rules.Price(j)}
 }
 
 // Key names a runner in the record.

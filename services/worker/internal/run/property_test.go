@@ -254,6 +254,29 @@ func TestTheSpareRunnerIsUsedExactlyIfItsLabelsContainTheJobs(t *testing.T) {
 	})
 }
 
+func TestARunnerIsCountedOnlyForJobsOfItsOwnValuesSpelledAsItsOwn(t *testing.T) {
+	for name, test := range map[string]struct {
+		have, want []string
+		used       bool
+	}{
+		"the same value":                 {[]string{"modal", "cpu:4"}, []string{"modal", "cpu:4"}, true},
+		"no value":                       {[]string{"modal", "cpu:4"}, []string{"modal"}, true},
+		"another value":                  {[]string{"modal", "cpu:4"}, []string{"modal", "cpu:8"}, false},
+		"a smaller value":                {[]string{"modal", "cpu:4"}, []string{"modal", "cpu:2"}, false},
+		"the same value spelled anew":    {[]string{"modal", "cpu:4"}, []string{"modal", "cpu=4"}, false},
+		"a value where there was none":   {[]string{"modal"}, []string{"modal", "cpu:4"}, false},
+		"one value of the two there are": {[]string{"modal", "gpu:t4", "net:none"}, []string{"modal", "net:none"}, true},
+	} {
+		r := waiting(func(r *run.Run) { r.Job.Labels = test.want })
+		after, _ := run.Decide(r, run.Lost{
+			Runner: r.Runner, From: 2, Spare: run.Runner{Name: runner(2, 1), State: run.Launched, For: 2, Job: run.Job{Labels: test.have}},
+		}, now)
+		if used := after.Runner == runner(2, 1); used != test.used {
+			t.Errorf("%s: used: %v, want %v", name, used, test.used)
+		}
+	}
+}
+
 func TestTheBackoffGrowsWithinItsBounds(t *testing.T) {
 	const most = 1 - 1e-9
 	rapid.Check(t, func(t *rapid.T) {

@@ -219,6 +219,6 @@ func (o *Orphans) unrecorded(sandbox Sandbox, s survey) finding {
 		job = run.Job{ID: sandbox.Name.Job, Owner: owner, Repo: repo, OrgOwned: true, Pool: sandbox.Pool}
 	}
 	return finding{kind: Unrecorded, event: run.Found{
-		Name: sandbox.Name, Job: job, Scope: o.Scope(job), Price: o.Rules.Price(job.Pool), SandboxID: sandbox.ID, CreatedAt: sandbox.CreatedAt,
+		Name: sandbox.Name, Job: job, Scope: o.Scope(job), Price: o.Rules.Price(job), SandboxID: sandbox.ID, CreatedAt: sandbox.CreatedAt,
 	}}
 }

@@ -1,7 +1,10 @@
 // Package placestest has rules and a book for tests.
 package placestest
 
-import "modal-github-runner/services/worker/internal/places"
+import (
+	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/run"
+)
 
 // Rules are those that limit each scope as it says; the zero value limits nothing and charges nothing.
 type Rules struct {
@@ -16,7 +19,7 @@ type Rules struct {
 }
 
 // Price implements places.Rules.
-func (r Rules) Price(string) float64 { return r.USD }
+func (r Rules) Price(run.Job) float64 { return r.USD }
 
 // All implements places.Rules.
 func (r Rules) All() places.Limit { return r.Fleet }

@@ -1,0 +1,144 @@
+package pools_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"modal-github-runner/proto/pools"
+)
+
+const bounded = `
+pools:
+  p:
+    labels: [modal, "cpu:99"]
+    cpu: 2
+    cpu_limit: 3
+    memory: 8GiB
+    memory_limit: 12GiB
+    max: {cpu: 16, memory: 64GiB, gpu: [T4:2, A100-80GB, A10:4], timeout: 12h, regions: [us-east, eu]}
+  bare: {labels: [bare], gpu: T4}
+`
+
+func parsed(t testing.TB, text string) (f *pools.File, p, bare pools.Pool) {
+	t.Helper()
+	f, err := pools.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, f.Pools[0], f.Pools[1]
+}
+
+func TestLabelsWithValuesSayWhatASandboxGets(t *testing.T) {
+	t.Parallel()
+	f, p, _ := parsed(t, bounded)
+	change := func(how func(*pools.Pool)) pools.Pool {
+		changed := p
+		how(&changed)
+		return changed
+	}
+	gpu := func(kind string) pools.Pool { return change(func(p *pools.Pool) { p.GPU = kind }) }
+	cpu := change(func(p *pools.Pool) { p.CPU, p.CPULimit = 4, 6 })
+	memory := change(func(p *pools.Pool) { p.MemoryMiB, p.MemoryLimitMiB = 16384, 24576 })
+	for label, want := range map[string]pools.Pool{
+		"cpu:4": cpu, "cpu=4": cpu, "cpu-4": cpu, "CPU:4.0": cpu,
+		"cpu:0.5": change(func(p *pools.Pool) { p.CPU, p.CPULimit = 0.5, 0.75 }),
+		"mem:16":  memory, "mem-16": memory, "memory=16GiB": memory, "mem:16384MiB": memory, "Mem:16g": memory,
+		"mem:512m": change(func(p *pools.Pool) { p.MemoryMiB, p.MemoryLimitMiB = 512, 768 }),
+		"gpu:t4":   gpu("T4"), "gpu-t4": gpu("T4"), "GPU=T4:2": gpu("T4:2"), "gpu-a100-80gb": gpu("A100-80GB"), "gpu:a10:4": gpu("A10:4"),
+		"timeout:2h": change(func(p *pools.Pool) { p.Timeout = 2 * time.Hour }), "timeout-90m": change(func(p *pools.Pool) { p.Timeout = 90 * time.Minute }),
+		"region:eu": change(func(p *pools.Pool) { p.Regions = []string{"eu"} }),
+		"net:none":  change(func(p *pools.Pool) { p.Network.Mode = pools.NetworkBlock }),
+		"net-none":  change(func(p *pools.Pool) { p.Network.Mode = pools.NetworkBlock }),
+		// These have no value that is meant for us, or are the pool's own.
+		"cpu:99": p, "modal": p, "job-123-4": p, "gpu": p, "gpu-runner": p, "cpu-bound": p, "memory-hungry": p, "timeout-tests": p, "region-eu": p,
+		"net-tests": p, "image:ml": p, "cpux:4": p, ":4": p, "-": p, "": p,
+	} {
+		got, err := f.Fit(p, []string{"self-hosted", "modal", label})
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%q: %v %s", label, err, diff)
+		}
+	}
+	all, err := f.Fit(p, []string{"modal", "cpu:4", "cpu:4", "mem:16", "gpu:t4", "timeout:1h", "region:eu", "net:none"})
+	if err != nil || all.CPU != 4 || all.MemoryMiB != 16384 || all.GPU != "T4" || all.Timeout != time.Hour || all.Regions[0] != "eu" ||
+		all.Network.Mode != pools.NetworkBlock {
+		t.Errorf("all at once: %+v, %v", all, err)
+	}
+	if p.Regions != nil || p.CPU != 2 {
+		t.Errorf("the pool was changed: %+v", p)
+	}
+}
+
+func TestALabelThatAsksForTooMuchIsRefusedWithTheBoundThatItBreaks(t *testing.T) {
+	t.Parallel()
+	f, p, bare := parsed(t, bounded)
+	for name, test := range map[string]struct {
+		pool   pools.Pool
+		labels []string
+		want   string
+	}{
+		"more cores than the most":     {p, []string{"cpu:16.1"}, `cpu must be within what pool p has, 0.125 to 16 cores (got "cpu:16.1")`},
+		"hardly a core":                {p, []string{"cpu:0"}, `cpu must be within what pool p has, 0.125 to 16 cores (got "cpu:0")`},
+		"cores that are no number":     {p, []string{"cpu:many"}, `cpu must be a number of cores, such as 4 or 0.5 (got "cpu:many")`},
+		"cores in a strange number":    {p, []string{"cpu:1e1"}, `cpu must be a number of cores, such as 4 or 0.5 (got "cpu:1e1")`},
+		"cores below none":             {p, []string{"cpu=-4"}, `cpu must be a number of cores, such as 4 or 0.5 (got "cpu=-4")`},
+		"cores where none are offered": {bare, []string{"cpu:1"}, `cpu must not be asked for in pool bare (got "cpu:1")`},
+		"too much memory":              {p, []string{"MEM=65"}, `mem must be within what pool p has, 128MiB to 65536MiB (got "MEM=65")`},
+		"hardly any memory":            {p, []string{"mem:1m"}, `mem must be within what pool p has, 128MiB to 65536MiB (got "mem:1m")`},
+		"memory in strange units": {
+			p, []string{"memory:1tb"}, `mem must be a whole number of GiB, or have a unit, such as 16 or 512MiB (got "memory:1tb")`,
+		},
+		"memory where none is offered":   {bare, []string{"mem:1"}, `mem must not be asked for in pool bare (got "mem:1")`},
+		"too many GPUs":                  {p, []string{"gpu:t4:3"}, `gpu must be within what pool p has, T4:2, A100-80GB, A10:4 (got "gpu:t4:3")`},
+		"a GPU that is not offered":      {p, []string{"gpu-h100"}, `gpu must be within what pool p has, T4:2, A100-80GB, A10:4 (got "gpu-h100")`},
+		"a smaller GPU of a like name":   {p, []string{"gpu:a100"}, `gpu must be within what pool p has, T4:2, A100-80GB, A10:4 (got "gpu:a100")`},
+		"more GPUs than a machine has":   {p, []string{"gpu:a10:5"}, `gpu must have a count from 1 to 4 for A10 (got "gpu:a10:5")`},
+		"no GPU":                         {p, []string{"gpu:"}, `gpu must be a type of Modal's, alone or with a count from 1 to 8, such as T4 or A100-80GB:2 (got "gpu:")`},
+		"a GPU where none is offered":    {bare, []string{"gpu:t4"}, `gpu must not be asked for in pool bare (got "gpu:t4")`},
+		"too much time":                  {p, []string{"timeout:13h"}, `timeout must be within what pool p has, up to 12h0m0s (got "timeout:13h")`},
+		"hardly any time":                {p, []string{"timeout:5m"}, `timeout must be above 5m0s, which a runner may wait for its job (got "timeout:5m")`},
+		"a time of no unit":              {p, []string{"timeout:7"}, `timeout must be hours, minutes and seconds such as 6h15m or 90s (got "timeout:7")`},
+		"time where none is offered":     {bare, []string{"timeout:1h"}, `timeout must not be asked for in pool bare (got "timeout:1h")`},
+		"a region that is not offered":   {p, []string{"region:us"}, `region must be within what pool p has, us-east, eu (got "region:us")`},
+		"a region where none is offered": {bare, []string{"region:eu"}, `region must not be asked for in pool bare (got "region:eu")`},
+		"a network of another kind":      {p, []string{"net:open"}, `net must be none (got "net:open")`},
+		"two numbers of cores":           {p, []string{"cpu:4", "cpu=8"}, `must ask for cpu once, and does with "cpu:4", too (got "cpu=8")`},
+		"a control character":            {p, []string{"region:eu\x1b[2J"}, `region must be within what pool p has, us-east, eu (got "region:eu\x1b[2J")`},
+		"a digit of another script":      {p, []string{"cpu:４"}, `cpu must be a number of cores, such as 4 or 0.5 (got "cpu:４")`},
+	} {
+		_, err := f.Fit(test.pool, test.labels)
+		if _, ok := errors.AsType[*pools.LabelError](err); !ok || err.Error() != "runs-on: "+test.want {
+			t.Errorf("%s:\n got %v\nwant runs-on: %s", name, err, test.want)
+		}
+	}
+}
+
+// Whatever the labels, a sandbox gets no more than the pool's bounds, and an error is one line without what a terminal acts on.
+func FuzzFit(f *testing.F) {
+	file, p, _ := parsed(f, bounded)
+	for _, seed := range []string{"cpu:4 mem:16 gpu-t4:2", "timeout=2h region:eu net:none", "gpu:a100-80gb memory-1g cpu-0.125", "cpu:NaN mem:9999999g", "$(id) ../.. cpu:+4"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, labels string) {
+		got, err := file.Fit(p, strings.Split(labels, " "))
+		if err != nil {
+			if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' || r == 0x7f }) || len(err.Error()) > 600 {
+				t.Errorf("an error that is no line: %q", err)
+			}
+			if !reflect.DeepEqual(got, pools.Pool{}) {
+				t.Errorf("an error, and %+v", got)
+			}
+			return
+		}
+		price, most := got.PricePerSecond(file.Prices), 1.75*pools.Pool{CPU: 16, MemoryMiB: 65536, GPU: "T4:2"}.PricePerSecond(file.Prices)
+		most = max(most, 1.75*pools.Pool{CPU: 16, MemoryMiB: 65536, GPU: "A10:4"}.PricePerSecond(file.Prices))
+		if !(price >= 0 && price <= most) || got.CPU < 0.125 || got.CPULimit < got.CPU || got.MemoryMiB < 128 || got.MemoryLimitMiB < got.MemoryMiB ||
+			got.Timeout > 12*time.Hour || got.Timeout <= got.IdleLimit || len(got.Regions) > 1 {
+			t.Errorf("%q gets %+v", labels, got)
+		}
+	})
+}
