@@ -20,7 +20,14 @@ type loop struct {
 // newLoops are the sweeps of one life of a worker; they keep what they know of the last run. What they call goes by way of the
 // task that runs them.
 func (s *Sim) newLoops() []*loop {
-	orphans := &sweep.Orphans{Rules: s.rules(), Scope: scopeOf, Deployment: func(context.Context) (string, error) { return deployment, nil }}
+	orphans := &sweep.Orphans{
+		Rules: s.rules(), Scope: scopeOf, Deployment: func(context.Context) (string, error) { return deployment, nil },
+		Each: func(n int, do func(int)) { // A task does one thing at a time.
+			for i := range n {
+				do(i)
+			}
+		},
+	}
 	line := &sweep.Line{Rules: s.rules()}
 	registrations, stuck := &sweep.Registrations{Scope: scopeOf, Named: s.repos()}, &sweep.Stuck{}
 	deliveries := &sweep.Deliveries{App: true, Log: slog.New(slog.DiscardHandler)}

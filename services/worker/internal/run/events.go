@@ -111,10 +111,11 @@ type (
 	}
 	// Registered says that GitHub knows the runner, under the id GitHubID.
 	Registered struct{ GitHubID int64 }
-	// Created says that the runner's sandbox exists. GitHubID is zero if it is not known.
+	// Created says that the runner's sandbox exists, since At; zero is just now, as far as is known. GitHubID is zero if it is not known.
 	Created struct {
 		GitHubID  int64
 		SandboxID string
+		At        time.Time
 	}
 	// GivenUp says that the worker that was launching the runner stopped trying; another may try at once.
 	GivenUp struct{ Reason string }

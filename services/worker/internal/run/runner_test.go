@@ -85,6 +85,11 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 		{"the sandbox makes it launched", launching(registered, func(r *run.Runner) { r.Reason = "slow" }), created, launched(fresh), nil},
 		{"a sandbox that was adopted does not undo GitHub's id", launching(registered), run.Created{SandboxID: "sb-1"}, launched(fresh), nil},
 		{
+			"one that has been there for long is as old as it is", launching(registered),
+			run.Created{SandboxID: "sb-1", At: now.Add(-time.Hour)},
+			launched(func(r *run.Runner) { r.LaunchedAt = now.Add(-time.Hour) }), nil,
+		},
+		{
 			"a runner that took its job before its sandbox was recorded stays busy", launching(busyWith(1)), created,
 			launching(busyWith(1), func(r *run.Runner) { r.SandboxID, r.LaunchedAt, r.GitHubID = "sb-1", now, 77 }), nil,
 		},
@@ -99,6 +104,12 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 			run.Created{SandboxID: "sb-2"},
 			launched(ended, func(r *run.Runner) { r.SandboxID = "sb-2" }),
 			[]run.Effect{run.End{Runner: launched(ended, func(r *run.Runner) { r.SandboxID = "sb-2" })}},
+		},
+		{
+			"and is as old as it is", launched(ended),
+			run.Created{SandboxID: "sb-2", At: now.Add(-time.Hour)},
+			launched(ended, func(r *run.Runner) { r.SandboxID, r.LaunchedAt = "sb-2", now.Add(-time.Hour) }),
+			[]run.Effect{run.End{Runner: launched(ended, func(r *run.Runner) { r.SandboxID, r.LaunchedAt = "sb-2", now.Add(-time.Hour) })}},
 		},
 		{
 			"that the job of one that has ended was over is not known of another sandbox", launched(ended, over),

@@ -63,10 +63,16 @@ func created(r Runner, ev Created, now time.Time) (Runner, []Effect) {
 			r.JobOver = false
 		}
 		r.SandboxID = ev.SandboxID
+		if !ev.At.IsZero() {
+			r.LaunchedAt = ev.At
+		}
 		return r, []Effect{End{Runner: r}}
 	case Unknown:
 	}
 	r.SandboxID, r.LaunchedAt, r.Reason = ev.SandboxID, now, ""
+	if !ev.At.IsZero() {
+		r.LaunchedAt = ev.At
+	}
 	if ev.GitHubID != 0 {
 		r.GitHubID = ev.GitHubID
 	}

@@ -3,6 +3,7 @@ package sweep
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,11 @@ type Orphans struct {
 	Scope func(run.Job) string
 	// Deployment is the id of these workers. What has another one's is never touched.
 	Deployment func(context.Context) (string, error)
+	// Each calls do for each of n; nil for all at once, each by a goroutine of its own.
+	Each func(n int, do func(i int))
+
+	// Those that have a sandbox, and the others.
+	present, absent turn
 }
 
 // survey is what Modal and the ledger say.
@@ -46,18 +52,8 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 	if t.found("", o.recount(ctx, s, runners)) {
 		return t.result()
 	}
-	recorded := map[run.Name]bool{}
-	for _, record := range runners {
-		recorded[record.Value.Name] = true
-		if t.found(o.setRight(ctx, record.Value.Name, s.judge(record))) {
-			return t.result()
-		}
-	}
-	for _, sandbox := range s.listed {
-		if recorded[sandbox.Name] || sandbox.Deployment != s.deployment || !s.old(sandbox.CreatedAt) {
-			continue
-		}
-		if t.found(o.setRight(ctx, sandbox.Name, o.unrecorded(sandbox, s))) {
+	for some := range slices.Chunk(o.inTurn(o.findings(s, runners)), atOnce) {
+		if o.act(ctx, some, &t) {
 			break
 		}
 	}
@@ -98,6 +94,7 @@ func (o *Orphans) look(ctx context.Context) (survey, []Record[run.Runner], error
 
 // finding is what is wrong with a runner, and what happened to it then. Nothing is wrong if event is nil.
 type finding struct {
+	name  run.Name
 	kind  Kind
 	event run.RunnerEvent
 	// missing is the runner, if it is said to be gone for no other reason than that its sandbox was not listed.
@@ -113,16 +110,16 @@ func (s survey) judge(record Record[run.Runner]) finding {
 		switch {
 		case !s.old(r.Until): // Somebody may be launching it, or is to.
 		case ours:
-			return finding{kind: Abandoned, event: run.Created{SandboxID: sandbox.ID}}
+			return finding{kind: Abandoned, event: run.Created{SandboxID: sandbox.ID, At: sandbox.CreatedAt}}
 		case !listed && !s.counted(r): // A job that counts on it has it launched again, when there is room for it.
-			return finding{Abandoned, run.Gone{Reason: "its launch did not come to an end"}, &r}
+			return finding{kind: Abandoned, event: run.Gone{Reason: "its launch did not come to an end"}, missing: &r}
 		}
 	case run.Launched:
 		switch {
 		case r.For == 0 && s.began.Sub(r.SpareSince) >= run.SpareTime:
 			return finding{kind: Spare, event: run.Released{Name: r.Name}}
 		case old && !listed:
-			return finding{Vanished, run.Gone{Reason: "its sandbox is not there any more"}, &r}
+			return finding{kind: Vanished, event: run.Gone{Reason: "its sandbox is not there any more"}, missing: &r}
 		case old && r.For != 0 && !s.counted(r): // The job itself is asked, and lets it go if that is so.
 			return finding{kind: Uncounted, event: run.Counted{For: r.For, From: r.For}}
 		}
@@ -131,37 +128,19 @@ func (s survey) judge(record Record[run.Runner]) finding {
 		case job.State == run.Done && s.began.Sub(job.FinishedAt) >= tidyTime:
 			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed", JobOver: true, GitHubID: job.RanOnID}}
 		case old && !listed:
-			return finding{Vanished, run.Gone{Reason: "its sandbox is not there any more"}, &r}
+			return finding{kind: Vanished, event: run.Gone{Reason: "its sandbox is not there any more"}, missing: &r}
 		}
 	case run.Ended:
 		switch {
 		case !old || !ours:
 		case sandbox.ID != r.SandboxID: // It was not on record when the runner ended.
-			return finding{kind: Outlived, event: run.Created{SandboxID: sandbox.ID}}
+			return finding{kind: Outlived, event: run.Created{SandboxID: sandbox.ID, At: sandbox.CreatedAt}}
 		default:
 			return finding{kind: Outlived, event: run.Gone{}}
 		}
 	case run.Unknown:
 	}
 	return finding{}
-}
-
-// setRight has the finding handled, once it is sure. Kind is empty if there was nothing to do.
-func (o *Orphans) setRight(ctx context.Context, name run.Name, f finding) (Kind, error) {
-	if f.event == nil {
-		return "", nil
-	}
-	if f.missing != nil {
-		lives, end, err := o.ask(ctx, *f.missing)
-		if lives || err != nil {
-			return "", err
-		}
-		if end != "" {
-			f.event = run.Gone{Reason: end}
-		}
-	}
-	_, err := o.Handler.HandleRunner(ctx, name, f.event)
-	return f.kind, err
 }
 
 // counted reports whether the job that the runner counts for may count on it too. What has just changed may.
@@ -191,25 +170,6 @@ func (s survey) census(runners []Record[run.Runner]) Report {
 	return report
 }
 
-// ask asks Modal about one runner whose sandbox was not listed: whether it lives after all, and else how it ended, if Modal
-// can tell.
-func (o *Orphans) ask(ctx context.Context, r run.Runner) (lives bool, end string, err error) {
-	id, err := o.Fleet.Find(ctx, r.Name)
-	if err != nil {
-		return false, "", fmt.Errorf("find sandbox of runner %v: %w", r.Name, err)
-	}
-	if id != "" || r.SandboxID == "" {
-		return id != "", "", nil
-	}
-	// By its id it is found wherever it is, so that a changed MODAL_APP ends no runner.
-	// The log of one that had a job is its workflow's, and stays where it is.
-	fate, err := o.Fleet.Fate(ctx, r.SandboxID, r.Took == 0 && r.State != run.Busy)
-	if err != nil {
-		return false, "", fmt.Errorf("fate of sandbox %s: %w", r.SandboxID, err)
-	}
-	return fate.Running, fate.How, nil
-}
-
 // unrecorded is a sandbox without a record. It gets one, as a runner that no job counts on: it may have a job all the same.
 func (o *Orphans) unrecorded(sandbox Sandbox, s survey) finding {
 	job := s.runs[sandbox.Name.Job].Value.Job
@@ -218,7 +178,7 @@ func (o *Orphans) unrecorded(sandbox Sandbox, s survey) finding {
 		// As if the owner were an organization. If not, GitHub answers with an error, and not that it knows of no such runner.
 		job = run.Job{ID: sandbox.Name.Job, Owner: owner, Repo: repo, OrgOwned: true, Pool: sandbox.Pool}
 	}
-	return finding{kind: Unrecorded, event: run.Found{
+	return finding{name: sandbox.Name, kind: Unrecorded, event: run.Found{
 		Name: sandbox.Name, Job: job, Scope: o.Scope(job), Price: o.Rules.Price(job), SandboxID: sandbox.ID, CreatedAt: sandbox.CreatedAt,
 	}}
 }
