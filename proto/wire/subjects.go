@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
 )
@@ -11,6 +12,8 @@ import (
 const (
 	queuedPrefix      = "jobs.queued."
 	laterPrefix       = "jobs.later."
+	anyPrefix         = "jobs."
+	foundPrefix       = "jobs.found."
 	deadJobPrefix     = "dead.jobs."
 	deadMessagePrefix = "dead.messages."
 
@@ -76,4 +79,25 @@ func Subject(ev *jobsv1.JobEvent) (string, error) {
 	case jobsv1.Action_ACTION_UNSPECIFIED:
 	}
 	return "", fmt.Errorf("action: must be one of the known ones (got %v)", ev.GetAction())
+}
+
+// FoundSubject is where ev belongs if no webhook told of it, but a worker found it out. Consumers make no difference between the
+// two; the server does, by who may publish what: ingress what GitHub signed, workers what they found.
+func FoundSubject(ev *jobsv1.JobEvent) (string, error) {
+	subject, err := Subject(ev)
+	if err != nil {
+		return "", err
+	}
+	return found(subject), nil
+}
+
+func found(subject string) string { return foundPrefix + strings.TrimPrefix(subject, anyPrefix) }
+
+// withFound are the subjects, each followed by that of the same found out by workers.
+func withFound(subjects ...string) []string {
+	var all []string
+	for _, s := range subjects {
+		all = append(all, s, found(s))
+	}
+	return all
 }

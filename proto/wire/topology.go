@@ -84,6 +84,11 @@ type Topology struct {
 
 const day = 24 * time.Hour
 
+// IngestTopology is what a producer of job events needs. It may not see the rest.
+func IngestTopology() Topology {
+	return Topology{Streams: JobsTopology(nil).Streams[:1]}
+}
+
 // JobsTopology is the topology for the given pools, whose names CheckPoolName accepts. Replicas and placement belong to
 // the deployment and are not part of it.
 func JobsTopology(pools []string) Topology {
@@ -106,7 +111,7 @@ func JobsTopology(pools []string) Topology {
 		},
 		Consumers: []Consumer{{
 			Name: ConsumerOutcomes, Stream: StreamJobs,
-			Subjects:      []string{SubjectWaiting, SubjectStarted, SubjectFinished},
+			Subjects:      withFound(SubjectWaiting, SubjectStarted, SubjectFinished),
 			AckWait:       AckWait,
 			MaxAckPending: 1000, // The server's default: these are quick, and no limit of GitHub or Modal depends on them.
 		}},
@@ -119,7 +124,7 @@ func JobsTopology(pools []string) Topology {
 	for _, pool := range pools {
 		t.Consumers = append(t.Consumers, Consumer{
 			Name: QueuedConsumer(pool), Stream: StreamJobs,
-			Subjects: []string{QueuedSubject(pool)},
+			Subjects: withFound(QueuedSubject(pool)),
 			AckWait:  AckWait,
 			// GitHub allows 180 JIT configurations a minute and a launch takes seconds, so that more in flight would
 			// only wait in a worker's memory instead of in the stream.

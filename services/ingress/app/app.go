@@ -18,7 +18,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"modal-github-runner/proto/pools"
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/ingress/internal/limit"
 	"modal-github-runner/services/ingress/internal/publish"
@@ -146,7 +145,7 @@ func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 	if err != nil {
 		return err
 	}
-	js, checks, err := a.connect(ctx, registry, source)
+	js, checks, err := a.connect(ctx, registry)
 	if err != nil {
 		return err
 	}
@@ -172,9 +171,7 @@ func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 }
 
 // connect begins to connect to NATS and to ensure the topology; both go on until the stack stops.
-func (a *App) connect(
-	ctx context.Context, registry prometheus.Registerer, source *pools.Source,
-) (jetstream.JetStream, []obs.Check, error) {
+func (a *App) connect(ctx context.Context, registry prometheus.Registerer) (jetstream.JetStream, []obs.Check, error) {
 	log := a.options.Logger
 	conn, err := natsx.Connect(a.options.Config.NATS, natsx.Options{
 		Name: serviceName, Logger: log, Registry: registry, Extra: a.options.NATS,
@@ -187,7 +184,7 @@ func (a *App) connect(
 	if err != nil {
 		return nil, nil, err
 	}
-	guard := natsx.NewGuard(js, func() wire.Topology { return wire.JobsTopology(source.File().Names()) }, log)
+	guard := natsx.NewGuard(js, wire.IngestTopology, log)
 	guarding, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { guard.Run(guarding) })

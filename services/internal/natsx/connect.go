@@ -26,7 +26,9 @@ const (
 
 // Options is the program's part of a connection.
 type Options struct {
-	Name     string // shown in the server's list of connections
+	// Name is the program's, as the server's list of connections shows it. Answers come to subjects below _INBOX_ and it, so that
+	// a server can keep each program from hearing answers to others.
+	Name     string
 	Logger   *slog.Logger
 	Registry prometheus.Registerer // gets nats_connected and nats_reconnects_total
 	Extra    []nats.Option         // applied last; tests connect in process by it
@@ -37,6 +39,7 @@ type Options struct {
 // without a restart. The caller ends it with [Drain].
 func Connect(cfg Config, o Options) (*nats.Conn, error) {
 	options := append(reconnectForever(o), logChanges(o.Logger)...)
+	options = append(options, nats.CustomInboxPrefix("_INBOX_"+o.Name))
 	if cfg.CredsFile != "" {
 		options = append(options, nats.UserCredentials(cfg.CredsFile))
 	}

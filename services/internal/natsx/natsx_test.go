@@ -77,7 +77,7 @@ func TestEnsureRefusesDriftAndNamesEveryDifference(t *testing.T) {
 		"stream JOBS: retention must be Limits (got WorkQueue)",
 		"stream JOBS: storage must be File (got Memory)",
 		"stream JOBS: max_age must be 48h0m0s (got 1h0m0s)",
-		"consumer outcomes: filter_subjects must be [jobs.waiting jobs.started jobs.finished] (got [jobs.waiting])",
+		"consumer outcomes: filter_subjects must be [jobs.waiting jobs.found.waiting jobs.started jobs.found.started jobs.finished jobs.found.finished] (got [jobs.waiting])",
 		"consumer outcomes: max_deliver must be -1 (got 5)",
 		"bucket runs: history must be 1 (got 5)",
 		"bucket runs: ttl must be 168h0m0s (got 0s)",

@@ -29,7 +29,7 @@ func NewPublisher(js jetstream.JetStream) *Publisher { return &Publisher{js: js}
 // Requeue has the job, queued at queuedAt, looked at again now. Asking twice with one revision is asking once.
 func (p *Publisher) Requeue(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error {
 	ev := messageOf(j, queuedAt)
-	subject, err := wire.Subject(ev)
+	subject, err := wire.FoundSubject(ev)
 	if err != nil {
 		return fmt.Errorf("requeue job %d: %w", j.ID, err)
 	}
@@ -47,7 +47,7 @@ func (p *Publisher) Report(ctx context.Context, found run.Event, revision uint64
 	if err != nil {
 		return err
 	}
-	subject, err := wire.Subject(ev)
+	subject, err := wire.FoundSubject(ev)
 	if err != nil {
 		return fmt.Errorf("report job %d: %w", ev.GetJobId(), err)
 	}
