@@ -73,6 +73,36 @@ build: ## Build bin/ingress, bin/worker, bin/simulator and bin/nats-server as a 
 	done
 	@cd services/simulator && $(GO_RELEASE) build -trimpath -o $(CURDIR)/bin/nats-server github.com/nats-io/nats-server/v2
 
+# The version of an image is that of the last commit that changed what it is made of, so that a change of the worker leaves ingress as
+# it is.
+image_revision = $$(git log -1 --format=%H -- proto services/internal services/$(1) deployments/docker)
+IMAGE_VERSIONS = $(foreach s,ingress worker,export $(shell echo $(s) | tr a-z A-Z)_REVISION=$(call image_revision,$(s)); \
+	export $(shell echo $(s) | tr a-z A-Z)_VERSION=$$(git describe --tags --always $(call image_revision,$(s)));)
+ENV_FILE ?= .env
+COMPOSE   = $(IMAGE_VERSIONS) docker compose --env-file $(ENV_FILE)
+
+.PHONY: docker
+docker: ## Build the images of ingress, worker and simulator
+	@$(IMAGE_VERSIONS) docker compose --env-file deployments/compose/demo.env build ingress worker simulator
+
+.PHONY: docker-digests
+docker-digests: ## Pin the base images in the Dockerfile by the digests that their tags have now
+	@for arg in GO_IMAGE BASE_IMAGE SHELL_IMAGE; do \
+	  image=$$(sed -n "s/^ARG $$arg=\([^@]*\).*/\1/p" deployments/docker/Dockerfile); \
+	  digest=$$(docker buildx imagetools inspect "$$image" --format '{{.Manifest.Digest}}'); \
+	  sed -i "s|^ARG $$arg=.*|ARG $$arg=$$image@$$digest|" deployments/docker/Dockerfile; \
+	  echo "$$image@$$digest"; \
+	done
+
+.PHONY: up
+up: ## Start the compose stack with the settings in ENV_FILE (.env), and wait until it is ready
+	@[ -e $(ENV_FILE) ] || { echo "up: no $(ENV_FILE): copy .env.example, or try ENV_FILE=deployments/compose/demo.env, which needs no account"; exit 1; }
+	@$(COMPOSE) up --build --detach --wait
+
+.PHONY: down
+down: ## Stop the compose stack; its data stay
+	@$(COMPOSE) down
+
 ##@ Test
 
 # The race detector needs cgo, and `go env` says 0 where there is no C compiler.
@@ -90,6 +120,10 @@ e2e: ## Run the whole end-to-end suite, long tests too
 .PHONY: chaos
 chaos: ## Kill, freeze and cut off real processes under load for CHAOS_TIME (10m), as CHAOS_SEED (1) decides
 	@$(GO) test -trimpath -count=1 -timeout 0 -v -run '^TestChaos$$' ./services/simulator/e2e -chaos-time=$(CHAOS_TIME) -chaos-seed=$(CHAOS_SEED)
+
+.PHONY: compose-test
+compose-test: ## Serve 200 jobs through the compose stack while its parts are killed (needs Docker with Compose, and curl)
+	@deployments/compose/test.sh
 
 .PHONY: mutants
 mutants: ## Play the exact simulator at length, and show that it catches each line broken on purpose

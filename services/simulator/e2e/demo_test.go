@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"modal-github-runner/services/simulator/internal/demo/rig"
 )
 
 func TestTheDemoSaysHowItWentAndLeavesNothing(t *testing.T) {
@@ -111,4 +113,22 @@ func TestTheDemoDiesWithoutLeavingProcesses(t *testing.T) {
 	}
 	_ = cmd.Wait() // it was killed
 	eventually(t, "all processes end", func(context.Context) bool { return len(running(t, tmp)) == 0 })
+}
+
+// As in the compose stack, where nothing of the system is the command's own.
+func TestJobsAreSentToASystemThatOthersRunAsOftenAsOneLikes(t *testing.T) {
+	s := start(t, rig.Options{})
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*soon)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, filepath.Join(bin, "simulator"), "jobs", "--control="+s.Simulator.ControlURL(), "--jobs=4", "--fail=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !bytes.HasSuffix(out, []byte("\ndemo: 4 jobs, 3 succeeded, 1 failed, 0 lost, 0 leaked\n")) {
+			t.Fatalf("%v:\n%s", err, out)
+		}
+	}
 }

@@ -19,6 +19,7 @@ import (
 type cli struct {
 	Run         app.RunCmd       `cmd:"" default:"withargs" help:"Serve GitHub, Modal and the side door for tests."`
 	Demo        demo.Cmd         `cmd:""                    help:"Serve a whole workload on this machine, then say how it went."`
+	Jobs        demo.JobsCmd     `cmd:""                    help:"Serve a workload in a system that others run, then say how it went."`
 	Runner      app.RunnerCmd    `cmd:"" hidden:""          help:"The Actions runner that sandboxes start."`
 	Version     app.VersionCmd   `cmd:""                    help:"Print the version."`
 	VersionFlag kong.VersionFlag `name:"version" help:"Print the version, as the command does."`
@@ -27,8 +28,8 @@ type cli struct {
 func main() { os.Exit(run()) }
 
 func run() int {
-	parser, err := kong.New(&cli{}, kong.Name("simulator"), kong.Description("GitHub and Modal on this machine."),
-		kong.Vars{"version": app.Version()}, kong.BindTo(os.Stdout, (*io.Writer)(nil)), kong.BindToProvider(signalled))
+	parser, err := kong.New(&cli{}, kong.Name("simulator"), kong.Description("GitHub and Modal on this machine."), kong.Vars{"version": app.Version()},
+		kong.BindTo(os.Stdout, (*io.Writer)(nil)), kong.BindToProvider(signalled))
 	if err != nil {
 		panic(err) // only a wrong tag above can cause it
 	}
@@ -44,17 +45,16 @@ func run() int {
 	return app.ExitCode(err)
 }
 
-// signalled is asked for by the commands that end in good order on a first signal; Ctrl-C once more ends them at once.
+// signalled is asked for by commands that end in good order on a first signal; Ctrl-C once more ends them at once.
 func signalled() (context.Context, error) {
 	// Where nobody reads what is printed, SIGPIPE would leave processes and files behind. Caught, unlike ignored, it is not inherited.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if !signal.Ignored(syscall.SIGHUP) { // As under nohup, which a handler would undo.
-		stops = append(stops, syscall.SIGHUP)
+		ctx, _ = signal.NotifyContext(ctx, syscall.SIGHUP)
 	}
-	ctx, _ := signal.NotifyContext(context.Background(), stops...)
-	// The others stay caught. A process whose parent dies may get SIGTERM once for each of the parent's threads, and has
-	// sandboxes to end; of a closed terminal the kernel and the shell both tell by SIGHUP.
+	// The others stay caught. A process whose parent dies may get SIGTERM once for each of its threads, and has sandboxes to end; of a
+	// closed terminal the kernel and the shell both tell by SIGHUP.
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
 	return ctx, nil
 }

@@ -54,20 +54,28 @@ type Cmd struct {
 
 // Validate reports every mistake in the command line.
 func (c Cmd) Validate() error {
-	var errs []error
-	check := func(ok bool, name, rule string, value any) {
-		if !ok {
-			errs = append(errs, fmt.Errorf("--%s: must be %s (got %v)", name, rule, value))
-		}
+	return errors.Join(
+		checkWorkload(c.Jobs, c.Fail, c.Rate),
+		checkFlag(c.Workers >= 1, "workers", "at least 1", c.Workers),
+		checkFlag(c.Ingresses >= 1, "ingresses", "at least 1", c.Ingresses),
+		checkFlag(!c.KillWorker || c.Workers > 1 || c.RestartWorker, "kill-worker", "with a second worker or --restart-worker", c.Workers),
+		checkFlag(!c.RestartWorker || c.KillWorker, "restart-worker", "with --kill-worker", c.RestartWorker),
+	)
+}
+
+func checkWorkload(jobs, fail int, rate float64) error {
+	return errors.Join(
+		checkFlag(jobs >= 1 && jobs <= maxJobs, "jobs", fmt.Sprintf("between 1 and %d", maxJobs), jobs),
+		checkFlag(fail >= 0 && fail <= jobs, "fail", "between 0 and the number of jobs", fail),
+		checkFlag(rate >= 0, "rate", "0 or more", rate),
+	)
+}
+
+func checkFlag(ok bool, name, rule string, value any) error {
+	if ok {
+		return nil
 	}
-	check(c.Jobs >= 1 && c.Jobs <= maxJobs, "jobs", fmt.Sprintf("between 1 and %d", maxJobs), c.Jobs)
-	check(c.Fail >= 0 && c.Fail <= c.Jobs, "fail", "between 0 and the number of jobs", c.Fail)
-	check(c.Rate >= 0, "rate", "0 or more", c.Rate)
-	check(c.Workers >= 1, "workers", "at least 1", c.Workers)
-	check(c.Ingresses >= 1, "ingresses", "at least 1", c.Ingresses)
-	check(!c.KillWorker || c.Workers > 1 || c.RestartWorker, "kill-worker", "with a second worker or --restart-worker", c.Workers)
-	check(!c.RestartWorker || c.KillWorker, "restart-worker", "with --kill-worker", c.RestartWorker)
-	return errors.Join(errs...)
+	return fmt.Errorf("--%s: must be %s (got %v)", name, rule, value)
 }
 
 // Run implements the command. It returns an error if a job was lost or failed unasked, if a sandbox or a registration was
@@ -152,7 +160,7 @@ func (c Cmd) serve(ctx context.Context, r *rig.Rig, out *screen) error {
 	if err != nil {
 		return err
 	}
-	return c.judge(final, time.Now(), out)
+	return judge(final, time.Now(), c.Jobs, c.Fail, out)
 }
 
 // killer returns what kills the first worker once half of the jobs are launched.
@@ -171,19 +179,19 @@ func (c Cmd) killer(ctx context.Context, r *rig.Rig, show *progress) func(report
 	}
 }
 
-// judge says how it went, for a workload that was looked at last at the time seen.
-func (c Cmd) judge(final report.Report, seen time.Time, out io.Writer) error {
+// judge says how it went with so many jobs, of which so many were to fail, for a workload that was looked at last at the time seen.
+func judge(final report.Report, seen time.Time, jobs, fail int, out io.Writer) error {
 	if err := final.WriteTable(out); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
-	fmt.Fprintf(out, "\n%s\n%s\n", pace(final, seen), final.Summary(c.Jobs))
+	fmt.Fprintf(out, "\n%s\n%s\n", pace(final, seen), final.Summary(jobs))
 	switch counts := final.Counts(); {
-	case counts.Done() < c.Jobs:
+	case counts.Done() < jobs:
 		return fmt.Errorf("%w: jobs were lost", errVerdict)
 	case final.Leaked() > 0:
 		return fmt.Errorf("%w: left are the sandboxes %v and the registrations %v", errVerdict, final.Sandboxes, final.Registrations)
-	case counts.Failed != c.Fail:
-		return fmt.Errorf("%w: %d jobs failed, %d were asked to", errVerdict, counts.Failed, c.Fail)
+	case counts.Failed != fail:
+		return fmt.Errorf("%w: %d jobs failed, %d were asked to", errVerdict, counts.Failed, fail)
 	}
 	return nil
 }

@@ -107,8 +107,7 @@ func (closed) Write([]byte) (int, error) { return 0, errClosed }
 
 func TestADemoEndsWhenNobodyReadsItsLastLines(t *testing.T) {
 	ctx, stop := context.WithCancelCause(t.Context())
-	c := Cmd{Jobs: 1}
-	err := c.judge(report.Report{Jobs: []report.Job{served("a", time.Second)}}, began, newScreen(closed{}, stop))
+	err := judge(report.Report{Jobs: []report.Job{served("a", time.Second)}}, began, 1, 0, newScreen(closed{}, stop))
 	if !errors.Is(err, errClosed) || !errors.Is(context.Cause(ctx), errClosed) {
 		t.Errorf("got %v and the end of the demo for %v, want both to be that of the write", err, context.Cause(ctx))
 	}

@@ -13,12 +13,19 @@ import (
 
 // Prepare creates the accounts and repositories of workloads, and sends GitHub's webhooks to the rig's ingress.
 func Prepare(ctx context.Context, r *rig.Rig) error {
+	if err := addOwners(ctx, r.Simulator); err != nil {
+		return err
+	}
+	return r.Simulator.AddAppHook(ctx, r.WebhookURL(), r.Secrets.Webhook)
+}
+
+func addOwners(ctx context.Context, s *rig.Simulator) error {
 	for _, o := range workload.Owners() {
-		if err := r.Simulator.AddOwner(ctx, o.Login, o.Org, o.Repos...); err != nil {
+		if err := s.AddOwner(ctx, o.Login, o.Org, o.Repos...); err != nil {
 			return err
 		}
 	}
-	return r.Simulator.AddAppHook(ctx, r.WebhookURL(), r.Secrets.Webhook)
+	return nil
 }
 
 // Serve starts the runs of the plan at their times and calls watch with every state, until all jobs that there are have

@@ -69,6 +69,16 @@ func New(github control.State, modal fakemodal.Snapshot) Report {
 	return r
 }
 
+// Since is r without the jobs that there were before.
+func (r Report) Since(before Report) Report {
+	old := map[int64]bool{}
+	for _, j := range before.Jobs {
+		old[j.ID] = true
+	}
+	r.Jobs = slices.DeleteFunc(slices.Clone(r.Jobs), func(j Job) bool { return old[j.ID] })
+	return r
+}
+
 // Runners are the names of all runners that there are, each with a sandbox, a registration, or both.
 func (r Report) Runners() []string {
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.Sandboxes, r.Registrations))))

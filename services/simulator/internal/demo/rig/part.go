@@ -82,6 +82,9 @@ func get(ctx context.Context, client *http.Client, url string) (body []byte, err
 	return do(client, req)
 }
 
+// errExists says that the simulator has what it was asked to make.
+var errExists = errors.New("exists already")
+
 func do(client *http.Client, req *http.Request) (body []byte, err error) {
 	resp, err := client.Do(req)
 	if err != nil {
@@ -91,6 +94,9 @@ func do(client *http.Client, req *http.Request) (body []byte, err error) {
 	body, err = io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s %s: %s: %s", req.Method, req.URL, resp.Status, body)
+		if resp.StatusCode == http.StatusConflict {
+			err = errors.Join(errExists, err)
+		}
 	}
 	return body, err
 }

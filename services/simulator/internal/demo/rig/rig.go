@@ -7,6 +7,7 @@ package rig
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -115,6 +116,12 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 	return r, r.AwaitReady(ctx)
 }
 
+// Attach is a rig of nothing but a simulator that others run, whose side door is at the URL control. The caller must call Stop,
+// which ends none of their programs.
+func Attach(control string) *Rig {
+	return &Rig{Simulator: newSimulator(addresses{Control: strings.TrimRight(control, "/")})}
+}
+
 // spec is a program of ours: with its place, and without what this process has in its environment, such as the
 // credentials of real accounts.
 func (r *Rig) spec(program string, n int) process.Spec {
@@ -139,8 +146,12 @@ func (r *Rig) startSimulator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Simulator, err = newSimulator(line)
-	return err
+	var started addresses
+	if err := json.Unmarshal([]byte(line), &started); err != nil {
+		return fmt.Errorf("log line %q of the simulator: %w", line, err)
+	}
+	r.Simulator = newSimulator(started)
+	return nil
 }
 
 // Ingress is the process of the ingress n.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -30,21 +31,22 @@ type Simulator struct {
 	client  *http.Client
 }
 
-// newSimulator takes the addresses from the log line that says that the simulator started.
-func newSimulator(line string) (*Simulator, error) {
-	var started struct {
-		GitHub  string `json:"github"`
-		Modal   string `json:"modal"`
-		Control string `json:"control"`
-	}
-	if err := json.Unmarshal([]byte(line), &started); err != nil {
-		return nil, fmt.Errorf("log line %q of the simulator: %w", line, err)
-	}
-	return &Simulator{
-		GitHubURL: started.GitHub, ModalURL: started.Modal, control: started.Control,
-		client: &http.Client{Transport: &http.Transport{}, Timeout: requestTimeout},
-	}, nil
+// addresses are what the simulator's log line has when it started.
+type addresses struct {
+	GitHub  string `json:"github"`
+	Modal   string `json:"modal"`
+	Control string `json:"control"`
 }
+
+func newSimulator(at addresses) *Simulator {
+	return &Simulator{
+		GitHubURL: at.GitHub, ModalURL: at.Modal, control: at.Control,
+		client: &http.Client{Transport: &http.Transport{}, Timeout: requestTimeout},
+	}
+}
+
+// ControlURL is that of the side door.
+func (s *Simulator) ControlURL() string { return s.control }
 
 func (s *Simulator) close() { s.client.CloseIdleConnections() }
 
@@ -77,9 +79,13 @@ func (s *Simulator) post(ctx context.Context, path string, in any) error {
 	return s.call(ctx, http.MethodPost, control.Prefix+path, in, nil)
 }
 
-// AddOwner creates an organization or a user with private repositories and installs the App for all of them.
+// AddOwner creates an organization or a user with private repositories and installs the App for all of them. Nothing is done if
+// there is an owner of that name.
 func (s *Simulator) AddOwner(ctx context.Context, login string, org bool, repos ...string) error {
 	if err := s.post(ctx, "/owners", map[string]any{"login": login, "org": org}); err != nil {
+		if errors.Is(err, errExists) {
+			return nil
+		}
 		return err
 	}
 	for _, name := range repos {
