@@ -43,8 +43,9 @@ type Options struct {
 	NoGPUs time.Duration
 	// MaxSandboxes is how many may exist at a time; 0 for any number.
 	MaxSandboxes int
-	// Settle is how long what is left may take once faults have stopped: two hours by default. A job whose end nobody told of
-	// is asked about after half an hour.
+	// Settle is how long what is left may take once faults have stopped: three hours by default. A job whose end nobody told of
+	// is asked about after half an hour, when GitHub's limits leave room for it; a registration of which nothing is known goes an
+	// hour after it was first seen.
 	Settle time.Duration
 	// Story gets a line for each thing that happens. Nil for none.
 	Story io.Writer
@@ -111,7 +112,7 @@ type Result struct {
 func New(o Options) *Sim {
 	o.Intensity, o.Rate, o.Workers = cmp.Or(o.Intensity, 1), cmp.Or(o.Rate, 8), cmp.Or(o.Workers, 4)
 	o.JobTime = cmp.Or(o.JobTime, time.Minute)
-	o.SurplusLimit, o.Settle = cmp.Or(o.SurplusLimit, 15*time.Minute), cmp.Or(o.Settle, 2*time.Hour)
+	o.SurplusLimit, o.Settle = cmp.Or(o.SurplusLimit, 15*time.Minute), cmp.Or(o.Settle, 3*time.Hour)
 	s := &Sim{
 		Options: o, log: slog.New(slog.DiscardHandler),
 		weather: newDice(o.Seed, 1), hands: newDice(o.Seed, 5), jitter: rand.New(newDice(o.Seed, 2)), //nolint:gosec // the story is to come out the same

@@ -138,6 +138,8 @@ type (
 	// Occupied says that the runner has a job, by the evidence from inside its sandbox, while the job that counts on it
 	// waits at GitHub.
 	Occupied struct{}
+	// Overdue says that the runner has been there for so long without a job that it is to be looked at, whatever else is told of it.
+	Overdue struct{}
 	// Gone says that the runner has ended, or is to end, for Reason. JobOver says that GitHub has completed its job: that of the
 	// runner whose registration is GitHubID.
 	Gone struct {
@@ -156,6 +158,7 @@ func (Taken) runnerEvent()      {}
 func (Counted) runnerEvent()    {}
 func (Released) runnerEvent()   {}
 func (Occupied) runnerEvent()   {}
+func (Overdue) runnerEvent()    {}
 func (Gone) runnerEvent()       {}
 
 // Effect is what is to be done once the record that asks for it is saved. Each can be done twice.

@@ -78,6 +78,7 @@ func drawRunnerEvent(t *rapid.T) run.RunnerEvent {
 		}),
 		rapid.Custom(func(t *rapid.T) run.RunnerEvent { return run.Released{From: anID.Draw(t, "from")} }),
 		rapid.Just[run.RunnerEvent](run.Occupied{}),
+		rapid.Just[run.RunnerEvent](run.Overdue{}),
 		rapid.Custom(func(t *rapid.T) run.RunnerEvent { return run.Gone{Reason: aReason.Draw(t, "reason")} }),
 	).Draw(t, "event")
 }

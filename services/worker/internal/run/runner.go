@@ -55,6 +55,11 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 		return counted(r, ev)
 	case Occupied:
 		return occupied(r, now)
+	case Overdue:
+		if r.State == Launched && r.For != 0 {
+			return r, []Effect{Inspect{Runner: r}}
+		}
+		return r, nil
 	case Gone:
 		return gone(r, ev, now)
 	}

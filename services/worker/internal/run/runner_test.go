@@ -323,6 +323,16 @@ func TestARunnerThatIsGoneEnds(t *testing.T) {
 	})
 }
 
+func TestARunnerThatShouldHaveAJobByNowIsLookedAt(t *testing.T) {
+	spare := func(r *run.Runner) { r.For = 0 }
+	checkDecideRunner(t, []decidedRunner{
+		{"one that a job counts on", launched(), run.Overdue{}, launched(), []run.Effect{run.Inspect{Runner: launched()}}},
+		{"not a spare one, which goes by itself", launched(spare), run.Overdue{}, launched(spare), nil},
+		{"nor one that has a job", launched(busyWith(2)), run.Overdue{}, launched(busyWith(2)), nil},
+		{"nor one that is yet to be launched", launching(), run.Overdue{}, launching(), nil},
+	})
+}
+
 // Whatever was under way when the ledger was restored from a backup says nothing of a runner that was forgotten.
 func TestARunnerThatWasForgottenIsForgotten(t *testing.T) {
 	var tests []decidedRunner

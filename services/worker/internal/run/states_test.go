@@ -151,6 +151,7 @@ func runnerMachine() machine {
 		run.Released{Name: runner(1, 1), From: 1},
 		run.Released{Name: runner(1, 1), From: 2},
 		run.Occupied{},
+		run.Overdue{},
 		run.Gone{Reason: "idle"},
 	}
 	apply := func(r run.Runner, ev run.RunnerEvent, at time.Time) run.Runner {

@@ -36,6 +36,7 @@ const (
 	Spare        Kind = "spare_runner"
 	Uncounted    Kind = "runner_not_counted_on"
 	Abandoned    Kind = "launch_abandoned"
+	Late         Kind = "runner_without_job"
 	Unregistered Kind = "registration_without_runner"
 
 	Unstarted Kind = "job_without_runner"

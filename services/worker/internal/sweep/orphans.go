@@ -14,6 +14,9 @@ import (
 // tidyTime is how long after its job's end a runner may still be there: the message that ends it comes after run.Grace.
 const tidyTime = run.Grace + time.Minute
 
+// lateTime is how long after its launch a runner without a job is looked at by this sweep, too: an idle one has mostly ended by then.
+const lateTime = 10 * time.Minute
+
 // Orphans finds sandboxes without a living runner, and runners without a sandbox or without a use.
 type Orphans struct {
 	Fleet   Fleet
@@ -31,6 +34,8 @@ type Orphans struct {
 
 	// Those that have a sandbox, and the others.
 	present, absent turn
+	// lookedAt is when late runners were looked at last.
+	lookedAt time.Time
 }
 
 // survey is what Modal and the ledger say.
@@ -40,6 +45,7 @@ type survey struct {
 	listed     []Sandbox
 	sandboxes  map[run.Name]Sandbox
 	runs       map[int64]Record[run.Run]
+	looks      bool // at late runners, this time
 }
 
 // RunOnce looks once. The same may be found again until what follows from it has come to its end.
@@ -47,6 +53,9 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 	s, runners, err := o.look(ctx)
 	if err != nil {
 		return Report{}, err
+	}
+	if s.looks = s.began.Sub(o.lookedAt) >= run.LookAfter; s.looks {
+		o.lookedAt = s.began
 	}
 	t := tally{Report: s.census(runners)}
 	if t.found("", o.recount(ctx, s, runners)) {
@@ -122,6 +131,8 @@ func (s survey) judge(record Record[run.Runner]) finding {
 			return finding{kind: Vanished, event: run.Gone{Reason: "its sandbox is not there any more"}, missing: &r}
 		case old && r.For != 0 && !s.counted(r): // The job itself is asked, and lets it go if that is so.
 			return finding{kind: Uncounted, event: run.Counted{For: r.For, From: r.For}}
+		case r.For != 0 && s.began.Sub(r.LaunchedAt) >= lateTime && s.looks: // What looks at it otherwise is a message, which may be lost.
+			return finding{kind: Late, event: run.Overdue{}}
 		}
 	case run.Busy:
 		switch job := s.runs[r.Took].Value; {

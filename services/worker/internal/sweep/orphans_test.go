@@ -51,7 +51,11 @@ func TestARunnerIsComparedWithItsSandbox(t *testing.T) {
 	launching := func(until time.Time) run.Runner {
 		return run.Runner{Name: name(1), State: run.Launching, Job: job(1), For: 1, Until: until}
 	}
-	launched := run.Runner{Name: name(1), State: run.Launched, Job: job(1), For: 1, SandboxID: "sb-1"}
+	launched := run.Runner{Name: name(1), State: run.Launched, Job: job(1), For: 1, SandboxID: "sb-1", LaunchedAt: boxedAt.Add(time.Hour)}
+	since := func(r run.Runner, d time.Duration) run.Runner {
+		r.LaunchedAt = ago(d)
+		return r
+	}
 	busy := run.Runner{Name: name(1), State: run.Busy, Job: job(1), For: 1, Took: 2, SandboxID: "sb-1"}
 	ended := run.Runner{Name: name(1), State: run.Ended, Job: job(1), SandboxID: "sb-1"}
 	spare := func(since time.Duration) run.Runner {
@@ -108,6 +112,14 @@ func TestARunnerIsComparedWithItsSandbox(t *testing.T) {
 		{
 			name: "a spare runner may still be given a job", runner: func() run.Runner { return spare(run.SpareTime - 1) },
 			age: old, sandboxes: boxes(),
+		},
+		{
+			name: "one that has been without a job for long is looked at", runner: func() run.Runner { return since(launched, 10*time.Minute) },
+			age: old, job: waits(1), sandboxes: boxes(), kind: sweep.Late, want: run.Overdue{},
+		},
+		{
+			name: "one that has not yet is left to itself", runner: func() run.Runner { return since(launched, 10*time.Minute-1) },
+			age: old, job: waits(1), sandboxes: boxes(),
 		},
 		{name: "a runner that has a job is all right", runner: is(busy), age: old, sandboxes: boxes()},
 		{name: "one without a sandbox has ended", runner: is(busy), age: old, kind: sweep.Vanished, want: gone(terminated)},
@@ -404,7 +416,7 @@ func TestTheCensusCountsWhatThereIs(t *testing.T) {
 			{ID: "sb-4", CreatedAt: time.Now()},
 		},
 		runners: []sweep.Record[run.Runner]{
-			record(run.Runner{Name: name(1), State: run.Busy}, 0), record(run.Runner{Name: name(2), State: run.Launched, For: 2}, 0),
+			record(run.Runner{Name: name(1), State: run.Busy}, 0), record(run.Runner{Name: name(2), State: run.Launched, For: 2, LaunchedAt: time.Now()}, 0),
 			record(run.Runner{Name: name(5), State: run.Ended}, 0),
 		},
 		runs: []sweep.Record[run.Run]{
