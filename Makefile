@@ -149,7 +149,7 @@ bench: ## Run the benchmarks (or those that BENCH matches)
 ##@ Check
 
 # What verify runs, in order: what is quick to fail comes first.
-VERIFY := proto-check tidy-check vet build-check lint test faults-check fuzz
+VERIFY := proto-check tidy-check rules-check vet build-check lint test faults-check fuzz
 # What has run already: `make verify DONE=test` runs the rest.
 DONE ?=
 
@@ -164,6 +164,12 @@ verify: ## Do all that CI does
 .PHONY: faults-check
 faults-check: ## Fail if the last make test made other faults happen than the table of faults says
 	@$(FAULT_TABLE)
+
+.PHONY: rules-check
+rules-check: ## Check and test Prometheus's rules (needs promtool, of Debian's package prometheus)
+	@command -v promtool >/dev/null || { echo "rules-check: no promtool: install Debian's package prometheus"; exit 1; }
+	@promtool check rules deployments/prometheus/rules/*.yml
+	@promtool test rules deployments/prometheus/rules_test.yml
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint over all modules

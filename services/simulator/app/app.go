@@ -41,6 +41,8 @@ const (
 type Options struct {
 	// GitHubAddr, ModalAddr and ControlAddr are where to listen. The side door has no authentication: keep it on loopback.
 	GitHubAddr, ModalAddr, ControlAddr string
+	// Router is where Modal's command router listens besides; nil for nowhere else.
+	Router *Router
 	// Seed decides all chance.
 	Seed uint64
 	// AppID and AppKey identify the GitHub App, Tokens are personal access tokens; one of the two must be given.
@@ -68,7 +70,7 @@ type App struct {
 	dir     string
 	github  *endpoint
 	control *endpoint
-	modal   net.Listener
+	modal   []net.Listener
 }
 
 type endpoint struct {
@@ -103,8 +105,17 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if a.control, err = listen(ctx, "the side door", o.ControlAddr, side); err != nil {
 		return nil, err
 	}
-	if a.modal, err = new(net.ListenConfig).Listen(ctx, "tcp", o.ModalAddr); err != nil {
+	modal, err := new(net.ListenConfig).Listen(ctx, "tcp", o.ModalAddr)
+	if err != nil {
 		return nil, fmt.Errorf("listen for Modal: %w", err)
+	}
+	a.modal = append(a.modal, modal)
+	if o.Router != nil {
+		router, err := o.Router.listen(ctx)
+		if err != nil {
+			return nil, err
+		}
+		a.modal = append(a.modal, router)
 	}
 	if o.WebhookURL != "" {
 		a.GitHub.AddAppHook(o.WebhookURL, o.WebhookSecret)
@@ -127,7 +138,8 @@ func (a *App) world(o Options) (err error) {
 	a.Modal, err = fakemodal.New(fakemodal.Options{
 		TokenID: o.ModalTokenID, TokenSecret: o.ModalTokenSecret, Faults: a.GitHub.Faults,
 		// In the same file system as the runner's home, so that a sandbox's copy of it can be made of links.
-		Executor: machine.Local{Root: a.dir, Env: map[string]string{"ACTIONS_RUNNER_HOME": home}},
+		Executor:  machine.Local{Root: a.dir, Env: map[string]string{"ACTIONS_RUNNER_HOME": home}},
+		RouterURL: o.Router.url(),
 	})
 	return err
 }
@@ -144,18 +156,20 @@ func listen(ctx context.Context, what, addr string, h http.Handler) (*endpoint, 
 func (a *App) GitHubURL() string { return "http://" + a.github.listener.Addr().String() }
 
 // ModalURL is what Modal's SDK takes as MODAL_SERVER_URL.
-func (a *App) ModalURL() string { return "http://" + a.modal.Addr().String() }
+func (a *App) ModalURL() string { return "http://" + a.modal[0].Addr().String() }
 
 // ControlURL is where the side door is.
 func (a *App) ControlURL() string { return "http://" + a.control.listener.Addr().String() }
 
 // Run serves until ctx ends, then ends every sandbox and returns nil; or until a listener fails. It is called once.
 func (a *App) Run(ctx context.Context) error {
-	failed := make(chan error, 3) //nolint:mnd // one for each server below
+	failed := make(chan error, 2+len(a.modal)) //nolint:mnd // one for each server below
 	var serving sync.WaitGroup
 	serving.Go(func() { failed <- a.github.serve() })
 	serving.Go(func() { failed <- a.control.serve() })
-	serving.Go(func() { failed <- a.Modal.Serve(a.modal) })
+	for _, l := range a.modal {
+		serving.Go(func() { failed <- a.Modal.Serve(l) })
+	}
 	a.log.LogAttrs(ctx, slog.LevelInfo, Started, slog.String("github", a.GitHubURL()),
 		slog.String("modal", a.ModalURL()), slog.String("control", a.ControlURL()))
 	var err error
@@ -195,6 +209,9 @@ func (a *App) discard() {
 		if e != nil {
 			_ = e.listener.Close()
 		}
+	}
+	for _, l := range a.modal {
+		_ = l.Close()
 	}
 	if a.Modal != nil {
 		a.Modal.Stop()

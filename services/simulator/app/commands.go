@@ -27,6 +27,10 @@ type RunCmd struct {
 	ControlAddr string `default:"127.0.0.1:8083" help:"Where the side door for tests listens; it asks for no credentials."`
 	Seed        uint64 `default:"1" help:"Decides all chance."`
 
+	RouterAddr string `help:"Where Modal's command router listens with TLS, as its SDK wants it of other hosts; nowhere by default."`
+	RouterHost string `default:"localhost" help:"The name by which they reach it."`
+	RouterCert string `help:"File to write the certificate to that they are to trust."`
+
 	AppID      int64    `name:"app-id" env:"GITHUB_APP_ID" help:"Id of the GitHub App."`
 	AppKeyFile string   `env:"GITHUB_APP_PRIVATE_KEY_FILE" type:"existingfile" help:"PEM file with the App's private RSA key."`
 	Tokens     []string `name:"tokens" env:"GITHUB_TOKEN" hidden:"" help:"Personal access tokens."`
@@ -49,7 +53,18 @@ func (c RunCmd) Validate() error {
 	if c.AppKeyFile != "" && c.AppID <= 0 {
 		errs = append(errs, fmt.Errorf("GITHUB_APP_ID: must be positive with a private key (got %d)", c.AppID))
 	}
+	if (c.RouterAddr == "") != (c.RouterCert == "") {
+		errs = append(errs, fmt.Errorf("--router-addr, --router-cert: must be set together (got %q, %q)", c.RouterAddr, c.RouterCert))
+	}
 	return errors.Join(errs...)
+}
+
+// router is nil for none.
+func (c RunCmd) router() *Router {
+	if c.RouterAddr == "" {
+		return nil
+	}
+	return &Router{Addr: c.RouterAddr, Host: c.RouterHost, CertFile: c.RouterCert}
 }
 
 // Run implements the command. The error is ErrConfig if what the command line names can't be used.
@@ -67,7 +82,7 @@ func (c RunCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("path of this program: %w", err)
 	}
 	a, err := New(ctx, Options{
-		GitHubAddr: c.GitHubAddr, ModalAddr: c.ModalAddr, ControlAddr: c.ControlAddr, Seed: c.Seed,
+		GitHubAddr: c.GitHubAddr, ModalAddr: c.ModalAddr, ControlAddr: c.ControlAddr, Router: c.router(), Seed: c.Seed,
 		AppID: c.AppID, AppKey: key, Tokens: c.Tokens,
 		ModalTokenID: c.ModalTokenID, ModalTokenSecret: c.ModalTokenSecret,
 		WebhookURL: c.WebhookURL, WebhookSecret: c.WebhookSecret,

@@ -2,7 +2,9 @@ package app
 
 import (
 	"errors"
+	"flag"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -24,6 +26,27 @@ import (
 
 // described finds the name and the labels in a description, which has no other way to show them.
 var described = regexp.MustCompile(`fqName: "([^"]+)".*constLabels: \{([^}]*)\}, variableLabels: \{([^}]*)\}`)
+
+var update = flag.Bool("update", false, "write the names of the metrics")
+
+// wantMetrics holds the names and labels against the file that dashboards and alerts are held against, too.
+func wantMetrics(t *testing.T, got []string) {
+	t.Helper()
+	const golden = "testdata/metrics.txt"
+	content := strings.Join(got, "\n") + "\n"
+	if *update {
+		if err := os.WriteFile(golden, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), content); diff != "" {
+		t.Error(diff)
+	}
+}
 
 // Operators build on these names: a change here breaks their dashboards and alerts.
 func TestMetricNamesAreAsPromised(t *testing.T) {
@@ -71,41 +94,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		got = append(got, strings.TrimSpace(parts[1]+" "+strings.ReplaceAll(parts[2]+parts[3], ",", " ")))
 	}
 	slices.Sort(got)
-	want := []string{
-		"worker_breaker_state pool",
-		"worker_config_info hash",
-		"worker_config_last_reload_successful",
-		"worker_cost_today_usd pool",
-		"worker_dead_letters_total",
-		"worker_github_budget_alone",
-		"worker_github_held_back_total lane reason",
-		"worker_github_points_total lane",
-		"worker_github_rate_limit_remaining resource",
-		"worker_github_rate_limit_reset_timestamp_seconds resource",
-		"worker_github_requests_total endpoint code",
-		"worker_github_stopped_until_timestamp_seconds",
-		"worker_jobs_held_back pool reason",
-		"worker_launches_total pool outcome",
-		"worker_messages_total verdict",
-		"worker_modal_requests_total method code",
-		"worker_notices_total outcome",
-		`worker_paused reason="no_image"`,
-		`worker_paused reason="operator"`,
-		"worker_places pool state",
-		"worker_queue_to_launch_seconds pool",
-		"worker_queue_to_start_seconds pool",
-		"worker_runner_release_timestamp_seconds version",
-		"worker_runs state",
-		"worker_sandboxes state",
-		"worker_slots kind",
-		"worker_slots_in_use kind",
-		"worker_step_seconds step",
-		"worker_sweep_findings_total loop kind",
-		"worker_sweep_last_success_timestamp_seconds loop",
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
+	wantMetrics(t, got)
 	for name, value := range map[string]float64{
 		`worker_messages_total{verdict="done"}`: testutil.ToFloat64(m.messages), "worker_dead_letters_total": testutil.ToFloat64(m.deadLetters),
 		"worker_launches_total": testutil.ToFloat64(m.launches), "worker_slots_in_use": testutil.ToFloat64(m.slotsInUse),

@@ -23,6 +23,8 @@ type JobsCmd struct {
 	Fail    int      `default:"0"  help:"How many of them fail on purpose."`
 	Rate    float64  `default:"0"  help:"Jobs per second; 0 means bursts."`
 	Seed    uint64   `default:"1"  help:"Decides the workload."`
+
+	Grace time.Duration `default:"45s" help:"How long after the last job sandboxes may be left. Those of which a webhook was lost take minutes."`
 }
 
 // Validate reports every mistake in the command line.
@@ -49,7 +51,7 @@ func (c JobsCmd) Run(asked context.Context, out io.Writer) (err error) {
 	plan := workload.Plan(workload.Options{Jobs: c.Jobs, Fail: c.Fail, Rate: c.Rate, Seed: c.Seed})
 	fmt.Fprintf(screen, "demo: %d jobs in %d workflow runs\n", c.Jobs, len(plan))
 	show := newProgress(screen, c.Jobs)
-	final, err := Serve(ctx, r, plan, func(now report.Report) error {
+	final, err := serve(ctx, r, plan, c.Grace, func(now report.Report) error {
 		show.update(now.Since(before))
 		return nil
 	})

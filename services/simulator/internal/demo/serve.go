@@ -32,6 +32,13 @@ func addOwners(ctx context.Context, s *rig.Simulator) error {
 // ended and nothing of them is left, or time is up for that: the last state tells which. The error is that of watch, of a
 // program that died, or of ctx.
 func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func(report.Report) error) (report.Report, error) {
+	return serve(ctx, r, plan, sandboxGrace, watch)
+}
+
+// serve is Serve with another time for sandboxes to go.
+func serve(
+	ctx context.Context, r *rig.Rig, plan []workload.Dispatch, ofSandboxes time.Duration, watch func(report.Report) error,
+) (report.Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var dispatching sync.WaitGroup
 	defer dispatching.Wait()
@@ -65,7 +72,7 @@ func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func
 			if ended.IsZero() {
 				ended = time.Now()
 			}
-			deadline = ended.Add(grace(now))
+			deadline = ended.Add(grace(now, ofSandboxes))
 		}
 		if time.Now().After(deadline) || (!ended.IsZero() && now.Leaked() == 0) {
 			return now, nil
@@ -79,11 +86,11 @@ func Serve(ctx context.Context, r *rig.Rig, plan []workload.Dispatch, watch func
 }
 
 // grace is how long after the last job has ended that which is left may take to go.
-func grace(left report.Report) time.Duration {
+func grace(left report.Report, ofSandboxes time.Duration) time.Duration {
 	if len(left.Sandboxes) > 0 {
-		return sandboxGrace
+		return ofSandboxes
 	}
-	return registrationGrace
+	return max(ofSandboxes, registrationGrace)
 }
 
 func dispatch(ctx context.Context, s *rig.Simulator, plan []workload.Dispatch) error {

@@ -57,6 +57,8 @@ type Options struct {
 	Executor machine.Executor
 	// ImageEnv holds the variables that every image sets, for the default Executor.
 	ImageEnv map[string]string
+	// RouterURL is told to clients as the command router's address. The default is where they reached the server.
+	RouterURL string
 	// Faults is asked before every call, for "modal." and the method's name. Nil means that nothing goes wrong.
 	Faults *fault.Injector
 }
@@ -139,6 +141,7 @@ func New(o Options) (*Server, error) {
 	)
 	pb.RegisterModalClientServer(s.grpc, &controlplane.ControlPlane{
 		Auth: s.auth, Store: store, Images: s.images, Objects: s.objects, TokenID: o.TokenID, PageSize: o.PageSize,
+		RouterURL: o.RouterURL,
 	})
 	pb.RegisterTaskCommandRouterServer(s.grpc, &router.Router{Auth: s.auth, Store: store, Objects: s.objects})
 	return s, nil

@@ -6,6 +6,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
@@ -29,6 +30,8 @@ type ControlPlane struct {
 	TokenID string
 	// PageSize is how many sandboxes a list returns at once; at least 1.
 	PageSize int
+	// RouterURL is where clients reach the command router; empty for where they reached this server.
+	RouterURL string
 }
 
 // wait answers when the sandbox has ended or the request's timeout is over.
@@ -125,8 +128,10 @@ func (c *ControlPlane) taskID(b sandbox.Backend, req *pb.SandboxGetTaskIdRequest
 	return answer.Build(), nil
 }
 
-// routerURL is where the client reached this server. The SDK demands https and speaks plaintext to a local host.
-func routerURL(ctx context.Context) string { return "https://" + auth.Header(ctx, ":authority") }
+// routerURL is for a client that asked. The SDK demands https and speaks plaintext to a local host.
+func (c *ControlPlane) routerURL(ctx context.Context) string {
+	return cmp.Or(c.RouterURL, "https://"+auth.Header(ctx, ":authority"))
+}
 
 // TaskGetCommandRouterAccess answers with a token for the task.
 func (c *ControlPlane) TaskGetCommandRouterAccess(
@@ -140,7 +145,7 @@ func (c *ControlPlane) TaskGetCommandRouterAccess(
 	if err != nil {
 		return nil, err
 	}
-	return pb.TaskGetCommandRouterAccessResponse_builder{Jwt: token, Url: routerURL(ctx)}.Build(), nil
+	return pb.TaskGetCommandRouterAccessResponse_builder{Jwt: token, Url: c.routerURL(ctx)}.Build(), nil
 }
 
 // SandboxGetCommandRouterAccess answers with a token for the sandbox's task.
@@ -159,7 +164,7 @@ func (c *ControlPlane) SandboxGetCommandRouterAccess(
 	if err != nil {
 		return nil, err
 	}
-	return pb.SandboxGetCommandRouterAccessResponse_builder{Jwt: token, Url: routerURL(ctx)}.Build(), nil
+	return pb.SandboxGetCommandRouterAccessResponse_builder{Jwt: token, Url: c.routerURL(ctx)}.Build(), nil
 }
 
 // AuthTokenGet exchanges the credentials, which were checked with the call, for a token.

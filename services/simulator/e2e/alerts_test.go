@@ -1,0 +1,88 @@
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// exported are the names of the metrics that the services have, as their own tests hold them; those of natsx and Prometheus besides.
+func exported(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{"up": true, "nats_connected": true, "nats_reconnects_total": true, "worker_build_info": true, "ingress_build_info": true}
+	for _, service := range []string{"ingress", "worker"} {
+		for line := range strings.Lines(read(t, "services", service, "app", "testdata", "metrics.txt")) {
+			name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+			names[name] = true
+		}
+	}
+	return names
+}
+
+func read(t *testing.T, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(append([]string{repositoryRoot(t)}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func alertRules(t *testing.T) string {
+	t.Helper()
+	return read(t, "deployments", "prometheus", "rules", "slo.yml") + read(t, "deployments", "prometheus", "rules", "symptoms.yml")
+}
+
+var (
+	metricName = regexp.MustCompile(`\b(?:up|nats_[a-z_]+|(?:ingress|worker)_[a-z_]+)\b`)
+	ofBuckets  = regexp.MustCompile(`_(bucket|count|sum)$`)
+	alertName  = regexp.MustCompile(`(?m)^\s*- alert: (\w+)$`)
+)
+
+func TestRulesAndRunbookNameMetricsThatTheServicesExport(t *testing.T) {
+	t.Parallel()
+	names := exported(t)
+	for file, content := range map[string]string{"rules": alertRules(t), "RUNBOOK.md": read(t, "deployments", "RUNBOOK.md")} {
+		found := metricName.FindAllString(content, -1)
+		if len(found) < 10 {
+			t.Errorf("%s: only %d metrics were found", file, len(found))
+		}
+		for _, name := range found {
+			if !names[name] && !names[ofBuckets.ReplaceAllString(name, "")] {
+				t.Errorf("%s: no service exports %s", file, name)
+			}
+		}
+	}
+}
+
+func TestEachAlertHasATestThatFiresItAndASectionOfTheRunbook(t *testing.T) {
+	t.Parallel()
+	rules, runbook, tests := alertRules(t), read(t, "deployments", "RUNBOOK.md"), read(t, "deployments", "prometheus", "rules_test.yml")
+	var alerts []string
+	for _, match := range alertName.FindAllStringSubmatch(rules, -1) {
+		alerts = append(alerts, match[1])
+	}
+	slices.Sort(alerts)
+	for _, alert := range slices.Compact(alerts) {
+		if !strings.Contains(runbook, "\n### "+alert+"\n") {
+			t.Errorf("RUNBOOK.md has no section %s", alert)
+		}
+		if !strings.Contains(tests, `ALERTS{alertname="`+alert+`", alertstate="firing"`) {
+			t.Errorf("rules_test.yml fires no %s", alert)
+		}
+		if !strings.Contains(rules, "RUNBOOK.md#"+strings.ToLower(alert)+"\n") {
+			t.Errorf("%s names no section of the runbook", alert)
+		}
+	}
+	if len(alerts) < 20 {
+		t.Errorf("only %d alerts were found", len(alerts))
+	}
+	for line := range strings.SplitSeq(runbook, "\n") {
+		if name, ok := strings.CutPrefix(line, "### "); ok && !slices.Contains(alerts, name) {
+			t.Errorf("RUNBOOK.md has a section of no alert: %s", name)
+		}
+	}
+}
