@@ -226,7 +226,7 @@ proto-check: $(BUF) $(PROTOC_GEN_GO) ## Lint the proto files, refuse breaking ch
 
 .PHONY: docs
 docs: ## Generate the tables of README.md from the programs
-	@$(GO) test -trimpath -count=1 -run "^TestREADME" ./services/simulator/e2e -update
+	@$(GO) test -trimpath -count=1 -run "^TestREADME|^TestDashboards" ./services/simulator/e2e -update
 
 # --- Tools, each in a folder that is named after its version. ------------------------------------
 $(GOLANGCI_LINT):
