@@ -10,11 +10,15 @@ MAKEFLAGS += --no-print-directory
 GOLANGCI_LINT_VERSION := v2.15.0
 BUF_VERSION           := v1.75.0
 PROTOC_GEN_GO_VERSION := v1.36.12
+HELM_VERSION          := v3.22.0
+KUBECONFORM_VERSION   := v0.8.0
 
 TOOLS         := $(CURDIR)/.tools
 GOLANGCI_LINT := $(TOOLS)/golangci-lint@$(GOLANGCI_LINT_VERSION)/golangci-lint
 BUF           := $(TOOLS)/buf@$(BUF_VERSION)/buf
 PROTOC_GEN_GO := $(TOOLS)/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)/protoc-gen-go
+HELM          := $(TOOLS)/helm@$(HELM_VERSION)/helm
+KUBECONFORM   := $(TOOLS)/kubeconform@$(KUBECONFORM_VERSION)/kubeconform
 
 # --- The workspace. ------------------------------------------------------------------------------
 MODULES  := $(shell sed -n 's|^\t\./||p' go.work)
@@ -122,7 +126,7 @@ chaos: ## Kill, freeze and cut off real processes under load for CHAOS_TIME (10m
 	@$(GO) test -trimpath -count=1 -timeout 0 -v -run '^TestChaos$$' ./services/simulator/e2e -chaos-time=$(CHAOS_TIME) -chaos-seed=$(CHAOS_SEED)
 
 .PHONY: compose-test
-compose-test: ## Serve 200 jobs through the compose stack while its parts are killed (needs Docker with Compose, and curl)
+compose-test: ## Serve jobs through the compose stack while its parts are killed and replaced; CLUSTER=1: three NATS servers (needs Docker with Compose, and curl)
 	@deployments/compose/test.sh
 
 .PHONY: mutants
@@ -149,7 +153,7 @@ bench: ## Run the benchmarks (or those that BENCH matches)
 ##@ Check
 
 # What verify runs, in order: what is quick to fail comes first.
-VERIFY := proto-check tidy-check rules-check vet build-check lint test faults-check fuzz
+VERIFY := proto-check tidy-check rules-check kubeconform vet build-check lint test faults-check fuzz
 # What has run already: `make verify DONE=test` runs the rest.
 DONE ?=
 
@@ -170,6 +174,15 @@ rules-check: ## Check and test Prometheus's rules (needs promtool, of Debian's p
 	@command -v promtool >/dev/null || { echo "rules-check: no promtool: install Debian's package prometheus"; exit 1; }
 	@promtool check rules deployments/prometheus/rules/*.yml
 	@promtool test rules deployments/prometheus/rules_test.yml
+
+# Helm takes three minutes of a core to build, so that it is no part of verify. The tests notice a chart that was not rendered anew.
+.PHONY: helm-check
+helm-check: $(HELM) kubeconform ## Lint the Helm chart, and fail on renders that are stale (builds Helm first)
+	@HELM=$(HELM) deployments/helm/check.sh
+
+.PHONY: kubeconform
+kubeconform: $(KUBECONFORM) ## Hold what the Helm chart makes against the schemas of Kubernetes, KEDA and others
+	@$(KUBECONFORM) -strict -summary -schema-location 'deployments/helm/schemas/{{.ResourceKind}}.json' deployments/helm/renders
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint over all modules
@@ -224,6 +237,10 @@ proto-check: $(BUF) $(PROTOC_GEN_GO) ## Lint the proto files, refuse breaking ch
 	  diff -uN "proto/$$file" "$(TOOLS)/generated/$$file" || { echo "proto-check: proto/$$file is stale: run make proto"; exit 1; }; \
 	done
 
+.PHONY: helm
+helm: $(HELM) ## Render the Helm chart for each of its cases
+	@HELM=$(HELM) deployments/helm/check.sh update
+
 .PHONY: docs
 docs: ## Generate the tables of README.md from the programs
 	@$(GO) test -trimpath -count=1 -run "^TestREADME|^TestDashboards" ./services/simulator/e2e -update
@@ -237,3 +254,9 @@ $(BUF):
 
 $(PROTOC_GEN_GO):
 	GOBIN=$(@D) $(GO) install -trimpath google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO_VERSION)
+
+$(HELM):
+	GOBIN=$(@D) $(GO) install -trimpath helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+
+$(KUBECONFORM):
+	GOBIN=$(@D) $(GO) install -trimpath github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM_VERSION)

@@ -54,8 +54,42 @@ func formOf(name string) form {
 		return form{regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}$`), "must be owner/repo", nil}
 	case "visibility":
 		return form{regexp.MustCompile(`^(private|public|any)$`), "must be private, public or any", nil}
+	case "image", "reference", "modal_image", "step", "registry_login":
+		return imageForm(name)
+	case "untrusted": // The words for it are names as those of pools.
+		return form{formOf("pool").pattern, "must be refuse, allow or the name of a pool", nil}
 	default:
 		return settingForm(name)
+	}
+}
+
+// imageForm returns the form of a text in or of an [Image].
+func imageForm(name string) form {
+	switch name {
+	case "image":
+		return form{
+			regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?$`),
+			"must be 1 to 40 of a-z, 0-9, . and -, beginning and ending with a letter or a digit", nil,
+		}
+	case "reference":
+		const host, part, tag = `[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?`, `[a-z0-9][a-z0-9._-]{0,63}`, `:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`
+		return form{
+			regexp.MustCompile("^(" + host + "/)?" + part + "(/" + part + "){0,7}(" + tag + "|(" + tag + ")?@sha256:[0-9a-f]{64})$"),
+			"must be an image in a registry with its tag or digest, such as ubuntu:22.04 or ghcr.io/acme/tools@sha256:...", nil,
+		}
+	case "modal_image":
+		// Modal's SDK checks names so; what begins with im- is an id.
+		return form{
+			regexp.MustCompile(`^(im-[A-Za-z0-9]{1,60}|([A-Za-z0-9_.-]{1,64}/){0,2}[A-Za-z0-9_.-]{1,64}(:[A-Za-z0-9_.-]{1,64})?)$`),
+			"must be an image at Modal: an id such as im-..., or a name such as tools, tools:v2 or staging/tools", nil,
+		}
+	case "step":
+		return form{
+			regexp.MustCompile(`^((RUN|ENV|ARG|WORKDIR|SHELL) |ADD (--[a-z]+=[^ ]+ )*https?://|COPY --from=)[^\x00-\x1f\x7f]+$`),
+			"must be one line that begins with RUN, ENV, ARG, WORKDIR, SHELL, ADD and a URL, or COPY --from=", setStep,
+		}
+	default: // registry_login
+		return form{regexp.MustCompile(`^(static|aws|gcp)$`), "must be static, aws or gcp", nil}
 	}
 }
 
@@ -66,6 +100,11 @@ func settingForm(name string) form {
 		return form{regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`), "must be a region of Modal's, such as us-east", nil}
 	case "cloud":
 		return form{regexp.MustCompile(`^[a-z]{1,20}$`), "must be a cloud in Modal's words, such as aws, gcp or oci", nil}
+	case "cache":
+		return form{
+			regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`),
+			"must be 1 to 40 of a-z, 0-9 and -, beginning and ending with a letter or a digit", nil,
+		}
 	case "runtime":
 		return form{regexp.MustCompile(`^(gvisor|vm)$`), "must be gvisor or vm", nil}
 	case "variable":
@@ -92,11 +131,15 @@ func settingForm(name string) form {
 	}
 }
 
+// maxStep is the most bytes that an instruction of a Dockerfile has: a hundred of them are well below what a call takes.
+const maxStep = 8192
+
 // maxValue is the most bytes that the value of a variable has.
 const maxValue = 32_768
 
 var (
 	errValue = fmt.Errorf("must be at most %d bytes", maxValue)
+	errStep  = fmt.Errorf("must be at most %d bytes", maxStep)
 	errPath  = errors.New("must be a path as short as it can be, such as /data")
 	errCIDR  = errors.New("must be a range of addresses that begins with its first one, such as 10.0.0.0/8")
 )
@@ -104,6 +147,14 @@ var (
 func setValue(to reflect.Value, text string) error {
 	if len(text) > maxValue {
 		return errValue
+	}
+	to.SetString(text)
+	return nil
+}
+
+func setStep(to reflect.Value, text string) error {
+	if len(text) > maxStep {
+		return errStep
 	}
 	to.SetString(text)
 	return nil

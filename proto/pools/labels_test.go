@@ -13,6 +13,9 @@ import (
 )
 
 const bounded = `
+images:
+  ml: {registry: "python:3.13"}
+  other: {modal: other}
 pools:
   p:
     labels: [modal, "cpu:99"]
@@ -20,7 +23,8 @@ pools:
     cpu_limit: 3
     memory: 8GiB
     memory_limit: 12GiB
-    max: {cpu: 16, memory: 64GiB, gpu: [T4:2, A100-80GB, A10:4], timeout: 12h, regions: [us-east, eu]}
+    max: {cpu: 16, memory: 64GiB, gpu: [T4:2, A100-80GB, A10:4], timeout: 12h, regions: [us-east, eu], docker: true, caches: [deps, models], images: [ml, default]}
+    cache: {size: 1GiB}
   bare: {labels: [bare], gpu: T4}
 `
 
@@ -42,6 +46,7 @@ func TestLabelsWithValuesSayWhatASandboxGets(t *testing.T) {
 		return changed
 	}
 	gpu := func(kind string) pools.Pool { return change(func(p *pools.Pool) { p.GPU = kind }) }
+	image := func(name string) pools.Pool { return change(func(p *pools.Pool) { p.Image = name }) }
 	cpu := change(func(p *pools.Pool) { p.CPU, p.CPULimit = 4, 6 })
 	memory := change(func(p *pools.Pool) { p.MemoryMiB, p.MemoryLimitMiB = 16384, 24576 })
 	for label, want := range map[string]pools.Pool{
@@ -51,25 +56,59 @@ func TestLabelsWithValuesSayWhatASandboxGets(t *testing.T) {
 		"mem:512m": change(func(p *pools.Pool) { p.MemoryMiB, p.MemoryLimitMiB = 512, 768 }),
 		"gpu:t4":   gpu("T4"), "gpu-t4": gpu("T4"), "GPU=T4:2": gpu("T4:2"), "gpu-a100-80gb": gpu("A100-80GB"), "gpu:a10:4": gpu("A10:4"),
 		"timeout:2h": change(func(p *pools.Pool) { p.Timeout = 2 * time.Hour }), "timeout-90m": change(func(p *pools.Pool) { p.Timeout = 90 * time.Minute }),
-		"region:eu": change(func(p *pools.Pool) { p.Regions = []string{"eu"} }),
-		"net:none":  change(func(p *pools.Pool) { p.Network.Mode = pools.NetworkBlock }),
-		"net-none":  change(func(p *pools.Pool) { p.Network.Mode = pools.NetworkBlock }),
+		"region:eu":  change(func(p *pools.Pool) { p.Regions = []string{"eu"} }),
+		"net:none":   change(func(p *pools.Pool) { p.Network.Mode = pools.NetworkBlock }),
+		"net-none":   change(func(p *pools.Pool) { p.Network.Mode = pools.NetworkBlock }),
+		"cache:deps": change(func(p *pools.Pool) { p.Cache.Name = "deps" }), "Cache=Models": change(func(p *pools.Pool) { p.Cache.Name = "models" }),
+		"cache-deps": change(func(p *pools.Pool) { p.Cache.Name = "deps" }),
+		"docker":     change(func(p *pools.Pool) { p.Docker = true }), "Docker": change(func(p *pools.Pool) { p.Docker = true }),
 		// These have no value that is meant for us, or are the pool's own.
-		"cpu:99": p, "modal": p, "job-123-4": p, "gpu": p, "gpu-runner": p, "cpu-bound": p, "memory-hungry": p, "timeout-tests": p, "region-eu": p,
-		"net-tests": p, "image:ml": p, "cpux:4": p, ":4": p, "-": p, "": p,
+		"cpu:99": p, "modal": p, "job-123-4": p, "gpu": p, "gpu-runner": p, "cpu-bound": p, "memory-hungry": p, "timeout-tests": p, "region-locked": p, "region": p,
+		"gpu-runner-2": p, "gpu-2": p, "gpu-t4-runner": p, "cpu-4-large": p, "mem-16-large": p, "timeout-2h-long": p, "region-user-tests": p, "net-none-here": p,
+		"image:ml": image("ml"), "image=ML": image("ml"), "Image-ml": image("ml"), "image:default": p, "image-default": p,
+		"net-tests": p, "image": p, "image-builder": p, "images:ml": p, "cpux:4": p, "docker:27": p, "docker-compose": p, "cache": p, "cache-tests": p,
+		":4": p, "-": p, "": p,
 	} {
 		got, err := f.Fit(p, []string{"self-hosted", "modal", label})
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("%q: %v %s", label, err, diff)
 		}
 	}
-	all, err := f.Fit(p, []string{"modal", "cpu:4", "cpu:4", "mem:16", "gpu:t4", "timeout:1h", "region:eu", "net:none"})
+	all, err := f.Fit(p, []string{"modal", "cpu:4", "cpu:4", "mem:16", "gpu:t4", "timeout:1h", "region:eu", "net:none", "docker", "cache:deps"})
 	if err != nil || all.CPU != 4 || all.MemoryMiB != 16384 || all.GPU != "T4" || all.Timeout != time.Hour || all.Regions[0] != "eu" ||
-		all.Network.Mode != pools.NetworkBlock {
+		all.Network.Mode != pools.NetworkBlock || !all.Docker || all.Cache.Name != "deps" {
 		t.Errorf("all at once: %+v, %v", all, err)
 	}
 	if p.Regions != nil || p.CPU != 2 {
 		t.Errorf("the pool was changed: %+v", p)
+	}
+}
+
+// Whatever stands between the word, the value and a count, it is the same label.
+func TestALabelWithAValueIsTheSameInEachSpelling(t *testing.T) {
+	t.Parallel()
+	f, p, _ := parsed(t, strings.NewReplacer("caches: [deps", "caches: [deps, go-mod-2", "images: [ml", "images: [ml, ml-gpu.2", "  other:", "  ml-gpu.2: {modal: gpu}\n  other:").Replace(bounded))
+	for value, plain := range map[string]string{
+		"cpu 4": "cpu:4", "cpu 0.5": "cpu:0.5", "mem 16": "mem:16", "mem 512MiB": "mem:512MiB", "memory 16": "mem:16", "gpu t4": "gpu:t4", "gpu t4 2": "gpu:t4:2", "gpu a10 4": "gpu:a10:4",
+		"gpu a100-80gb": "gpu:a100-80gb", "gpu a100-80gb 1": "gpu:a100-80gb:1", "timeout 2h": "timeout:2h", "timeout 1h30m": "timeout:1h30m",
+		"region us-east": "region:us-east", "region eu": "region:eu", "cache go-mod-2": "cache:go-mod-2", "cache models": "cache:models",
+		"image ml-gpu.2": "image:ml-gpu.2", "image ml": "image:ml", "net none": "net:none",
+	} {
+		want, err := f.Fit(p, []string{"modal", plain})
+		if err != nil || reflect.DeepEqual(want, p) {
+			t.Errorf("%s: %v, %+v", plain, err, want)
+		}
+		for _, first := range []string{":", "=", "-"} {
+			for _, second := range []string{":", "=", "-"} {
+				label := strings.Replace(strings.Replace(value, " ", first, 1), " ", second, 1)
+				for _, spelled := range []string{label, strings.ToUpper(label)} {
+					got, err := f.Fit(p, []string{"modal", spelled, plain})
+					if diff := cmp.Diff(want, got); err != nil || diff != "" {
+						t.Errorf("%q: %v %s", spelled, err, diff)
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -105,8 +144,25 @@ func TestALabelThatAsksForTooMuchIsRefusedWithTheBoundThatItBreaks(t *testing.T)
 		"time where none is offered":     {bare, []string{"timeout:1h"}, `timeout must not be asked for in pool bare (got "timeout:1h")`},
 		"a region that is not offered":   {p, []string{"region:us"}, `region must be within what pool p has, us-east, eu (got "region:us")`},
 		"a region where none is offered": {bare, []string{"region:eu"}, `region must not be asked for in pool bare (got "region:eu")`},
+		"a cache of another name":        {p, []string{"cache:all"}, `cache must be within what pool p has, deps, models (got "cache:all")`},
+		"a cache of another repository":  {p, []string{"cache:../../octo/app/deps"}, `cache must be within what pool p has, deps, models (got "cache:../../octo/app/deps")`},
+		"a cache where none is offered":  {bare, []string{"cache-deps"}, `cache must not be asked for in pool bare (got "cache-deps")`},
+		"Docker where none is offered":   {bare, []string{"docker"}, `docker must not be asked for in pool bare (got "docker")`},
+		"an image that is not offered":   {p, []string{"image-other"}, `image must be within what pool p has, ml, default (got "image-other")`},
+		"an image of no name":            {p, []string{"image:../ml"}, `image must be within what pool p has, ml, default (got "image:../ml")`},
+		"an image where none is offered": {bare, []string{"image:default"}, `image must not be asked for in pool bare (got "image:default")`},
+		"two images":                     {p, []string{"image:ml", "image:default"}, `must ask for image once, and does with "image:ml", too (got "image:default")`},
 		"a network of another kind":      {p, []string{"net:open"}, `net must be none (got "net:open")`},
+		"too many GPUs after a dash":     {p, []string{"gpu-t4-3"}, `gpu must be within what pool p has, T4:2, A100-80GB, A10:4 (got "gpu-t4-3")`},
+		"more GPUs than there ever are": {
+			p, []string{"gpu-t4-12"}, `gpu must be a type of Modal's, alone or with a count from 1 to 8, such as T4 or A100-80GB:2 (got "gpu-t4-12")`,
+		},
+		"a region after a dash":          {p, []string{"region-us-west"}, `region must be within what pool p has, us-east, eu (got "region-us-west")`},
+		"a region of no pool's":          {bare, []string{"region-ap-south-1"}, `region must not be asked for in pool bare (got "region-ap-south-1")`},
+		"a time of no unit after a dash": {p, []string{"timeout-30"}, `timeout must be hours, minutes and seconds such as 6h15m or 90s (got "timeout-30")`},
 		"two numbers of cores":           {p, []string{"cpu:4", "cpu=8"}, `must ask for cpu once, and does with "cpu:4", too (got "cpu=8")`},
+		"another architecture":           {p, []string{"ARM64"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "ARM64")`},
+		"another system":                 {bare, []string{"windows"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "windows")`},
 		"a control character":            {p, []string{"region:eu\x1b[2J"}, `region must be within what pool p has, us-east, eu (got "region:eu\x1b[2J")`},
 		"a digit of another script":      {p, []string{"cpu:４"}, `cpu must be a number of cores, such as 4 or 0.5 (got "cpu:４")`},
 	} {
@@ -117,10 +173,51 @@ func TestALabelThatAsksForTooMuchIsRefusedWithTheBoundThatItBreaks(t *testing.T)
 	}
 }
 
+// A virtual machine has the memory that is reserved and no more, and 1 GiB at least.
+func TestALabelAsksForNoVirtualMachineWithTooLittleMemory(t *testing.T) {
+	t.Parallel()
+	f, err := pools.Parse([]byte(`
+pools:
+  usual: {labels: [usual], memory: 512MiB, max: {memory: 4GiB, docker: true}}
+  vm: {labels: [vm], runtime: vm, max: {memory: 4GiB, docker: true}}
+  docker: {labels: [docker-pool], docker: true, max: {memory: 4GiB}}
+  gvisor: {labels: [gvisor], runtime: gvisor, memory: 512MiB, max: {memory: 4GiB, docker: true}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rule = "runs-on: mem must be at least 1GiB for the virtual machine that it is, for Docker or all jobs of pool "
+	for _, test := range []struct{ labels, want string }{
+		{"usual mem:512m", ""},
+		{"usual docker mem:1", ""},
+		{"gvisor docker mem:512m", ""},
+		{"vm mem:1024m", ""},
+		{"usual docker", rule + `usual (got "docker")`},
+		{"usual docker mem:1023m", rule + `usual (got "mem:1023m")`},
+		{"vm mem:512m", rule + `vm (got "mem:512m")`},
+		{"vm docker mem:512m", rule + `vm (got "mem:512m")`},
+		{"docker-pool mem-128m", rule + `docker (got "mem-128m")`},
+	} {
+		labels := strings.Fields(test.labels)
+		name, err := f.Route(labels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ := f.Pool(name)
+		got := ""
+		if _, err := f.Fit(p, labels); err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.labels, got, test.want)
+		}
+	}
+}
+
 // Whatever the labels, a sandbox gets no more than the pool's bounds, and an error is one line without what a terminal acts on.
 func FuzzFit(f *testing.F) {
 	file, p, _ := parsed(f, bounded)
-	for _, seed := range []string{"cpu:4 mem:16 gpu-t4:2", "timeout=2h region:eu net:none", "gpu:a100-80gb memory-1g cpu-0.125", "cpu:NaN mem:9999999g", "$(id) ../.. cpu:+4"} {
+	for _, seed := range []string{"cpu:4 mem:16 gpu-t4:2", "timeout=2h region:eu net:none docker cache:deps", "gpu:a100-80gb memory-1g cpu-0.125", "cpu:NaN mem:9999999g", "$(id) ../.. cpu:+4", "image:ml image-default", "region-us-east gpu-a100-80gb-1 gpu=t4=2", "timeout-30 gpu-t4-99999999999999999999"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, labels string) {
@@ -137,7 +234,8 @@ func FuzzFit(f *testing.F) {
 		price, most := got.PricePerSecond(file.Prices), 1.75*pools.Pool{CPU: 16, MemoryMiB: 65536, GPU: "T4:2"}.PricePerSecond(file.Prices)
 		most = max(most, 1.75*pools.Pool{CPU: 16, MemoryMiB: 65536, GPU: "A10:4"}.PricePerSecond(file.Prices))
 		if !(price >= 0 && price <= most) || got.CPU < 0.125 || got.CPULimit < got.CPU || got.MemoryMiB < 128 || got.MemoryLimitMiB < got.MemoryMiB ||
-			got.Timeout > 12*time.Hour || got.Timeout <= got.IdleLimit || len(got.Regions) > 1 {
+			got.Timeout > 12*time.Hour || got.Timeout <= got.IdleLimit || len(got.Regions) > 1 ||
+			got.Image != "ml" && got.Image != pools.DefaultImage {
 			t.Errorf("%q gets %+v", labels, got)
 		}
 	})

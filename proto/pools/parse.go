@@ -47,13 +47,11 @@ func Parse(data []byte) (*File, error) {
 	if err := yaml.Load(data, &document); err != nil {
 		return nil, syntaxErrors(data, err)
 	}
-	r := &reader{lines: map[string]int{}}
+	r := &reader{lines: map[string]int{}, unread: map[string]bool{}, holed: map[string]bool{}}
 	f := &File{Prices: modalPrices()}
 	r.read(document.Content[0], "", "", reflect.ValueOf(f).Elem())
-	if len(r.errs) == 0 {
-		f.complete()
-		f.check(r)
-	}
+	f.complete()
+	f.check(r)
 	if len(r.errs) > 0 {
 		return nil, r.errs.inOrder()
 	}
@@ -86,7 +84,10 @@ func (f *File) complete() {
 			p.MemoryLimitMiB = limitFactor * p.MemoryMiB
 		}
 		if p.CreateRate == 0 && p.GPU != "" {
-			p.CreateRate = gpuCreateRate
+			p.CreateRate = GPUCreateRate
+		}
+		if p.Cache.SizeMiB != 0 {
+			p.Cache.Name = DefaultCache
 		}
 	}
 }
@@ -94,32 +95,50 @@ func (f *File) complete() {
 // check applies the rules across fields.
 func (f *File) check(r *reader) {
 	for _, p := range f.Pools {
-		at := "pools." + p.Name + "."
+		at := p.at()
 		if p.CPULimit < p.CPU {
-			r.fail(at+"cpu_limit", fmt.Sprintf("must be at least cpu, which is %v", p.CPU), fmt.Sprint(p.CPULimit))
+			r.across(at+"cpu_limit", fmt.Sprintf("must be at least cpu, which is %v", p.CPU), fmt.Sprint(p.CPULimit), at+"cpu", at+"cpu_limit")
 		}
 		if p.MemoryLimitMiB < p.MemoryMiB {
-			r.fail(at+"memory_limit", fmt.Sprintf("must be at least memory, which is %dMiB", p.MemoryMiB), fmt.Sprintf("%dMiB", p.MemoryLimitMiB))
+			r.across(at+"memory_limit", fmt.Sprintf("must be at least memory, which is %dMiB", p.MemoryMiB), fmt.Sprintf("%dMiB", p.MemoryLimitMiB),
+				at+"memory", at+"memory_limit")
+		}
+		if p.isMachine() && p.MemoryMiB < minMachineMiB {
+			r.across(at+"memory", "must be at least 1GiB for a virtual machine, which sandboxes with runtime vm, or with docker and no runtime, are",
+				fmt.Sprintf("%dMiB", p.MemoryMiB), at+"memory", at+"runtime", at+"docker")
 		}
 		if p.IdleLimit >= p.Timeout {
-			r.fail(at+"idle_limit", fmt.Sprintf("must be below timeout, which is %v", p.Timeout), p.IdleLimit.String())
+			r.across(at+"idle_limit", fmt.Sprintf("must be below timeout, which is %v", p.Timeout), p.IdleLimit.String(), at+"idle_limit", at+"timeout")
 		}
-		p.Max.check(p, f.Prices, func(field, rule, got string) { r.fail(at+"max."+field, rule, got) })
-		p.check(func(field, rule, got string) { r.fail(at+field, rule, got) })
-		if len(setOf(p.Labels)) < len(p.Labels) {
-			r.fail(at+"labels", "must not have a label twice", labels(p))
+		p.Max.check(r, at, p, f.Prices)
+		p.Cache.check(r, at, p)
+		p.check(r, at)
+		f.checkUntrusted(r, at, p)
+		if len(repeated(lowered(p.Labels))) > 0 {
+			r.across(at+"labels", "must not have a label twice", shownLabels(p))
 		}
 		if gpu, count := splitGPU(p.GPU); count > 0 && !slices.Contains(f.Prices.types(), gpu) {
-			r.fail(at+"gpu", "must be a type that has a price: "+strings.Join(f.Prices.types(), ", ")+", or one more in prices.gpu", fmt.Sprintf("%q", gpu))
+			r.across(at+"gpu", "must be a type that has a price: "+strings.Join(f.Prices.types(), ", ")+", or one more in prices.gpu", fmt.Sprintf("%q", gpu),
+				at+"gpu", "prices.gpu")
 		}
 	}
-	checkRoutes(f.Pools, func(pool int, rule string) {
-		r.fail("pools."+f.Pools[pool].Name+".labels", rule, labels(f.Pools[pool]))
-	})
+	checkRoutes(r, f.Pools)
+	f.checkImages(r)
 	f.checkMatches(r)
 }
 
-func labels(p Pool) string { return "[" + strings.Join(p.Labels, ", ") + "]" }
+// at is the path of a pool.
+func (p Pool) at() string { return join("pools", p.Name) + "." }
+
+func shownLabels(p Pool) string { return "[" + strings.Join(p.Labels, ", ") + "]" }
+
+func lowered(texts []string) []string {
+	small := make([]string, 0, len(texts))
+	for _, t := range texts {
+		small = append(small, strings.ToLower(t))
+	}
+	return small
+}
 
 // checkMatches finds entries that never count, since one before them matches all that they match.
 func (f *File) checkMatches(r *reader) {
@@ -127,15 +146,16 @@ func (f *File) checkMatches(r *reader) {
 		account, _, _ := strings.Cut(entry.Match.String(), "/")
 		for _, earlier := range f.Repositories[:i] {
 			if strings.EqualFold(earlier.Match.String(), entry.Match.String()) || strings.EqualFold(earlier.Match.String(), account+"/*") {
-				r.fail(fmt.Sprintf("repositories[%d].match", i), "must come before "+earlier.Match.String()+", which matches all that it matches",
-					fmt.Sprintf("%q", entry.Match.String()))
+				at := fmt.Sprintf("repositories[%d].match", i)
+				r.across(at, "must come before "+earlier.Match.String()+", which matches all that it matches", fmt.Sprintf("%q", entry.Match.String()), at)
 				break
 			}
 		}
 	}
 	for i, entry := range f.Owners {
 		if slices.ContainsFunc(f.Owners[:i], func(o Owner) bool { return strings.EqualFold(o.Match, entry.Match) }) {
-			r.fail(fmt.Sprintf("owners[%d].match", i), "must come once", fmt.Sprintf("%q", entry.Match))
+			at := fmt.Sprintf("owners[%d].match", i)
+			r.across(at, "must come once", fmt.Sprintf("%q", entry.Match), at)
 		}
 	}
 }

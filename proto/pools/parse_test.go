@@ -23,18 +23,29 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 	want := &pools.File{
 		Limit:  pools.Limit{MaxSandboxes: 200, DailyBudget: 50},
 		Prices: pools.Default().Prices,
+		Images: []pools.Image{
+			{Name: "ffmpeg", Steps: []string{"RUN apt-get update && apt-get install -y --no-install-recommends ffmpeg"}},
+			{Name: "cuda", Registry: "nvcr.io/nvidia/cuda:12.4.1-devel-ubuntu22.04", RegistrySecret: "nvcr"},
+			{Name: "golden", Modal: "staging/golden:v2"},
+		},
 		Pools: []pools.Pool{
 			{
 				Name: "default", Labels: []string{"modal"}, CPU: 2, CPULimit: 4, MemoryMiB: 8192, MemoryLimitMiB: 16384,
-				Timeout: 6*time.Hour + 15*time.Minute, IdleLimit: 5 * time.Minute, Limit: pools.Limit{MaxSandboxes: 100},
+				Timeout: 6*time.Hour + 15*time.Minute, IdleLimit: 5 * time.Minute, Limit: pools.Limit{MaxSandboxes: 100}, Image: pools.DefaultImage,
 				Max: pools.Max{
 					CPU: 16, MemoryMiB: 65536, GPUs: []string{"T4:2", "L4"}, Timeout: 12 * time.Hour, Regions: []string{"us-east", "eu"},
+					Docker: true, Caches: []string{"deps"}, Images: []string{"ffmpeg", "golden"},
 				},
-				Setting: pools.Setting{Network: pools.Network{Mode: pools.NetworkOpen}},
+				Setting: pools.Setting{
+					Cache:   pools.Cache{Name: pools.DefaultCache, SizeMiB: 10240},
+					Network: pools.Network{Mode: pools.NetworkOpen},
+				},
+				Untrusted: "forks",
 			},
 			{
 				Name: "gpu", Labels: []string{"modal", "gpu"}, CPU: 4, CPULimit: 8, MemoryMiB: 32768, MemoryLimitMiB: 65536, GPU: "A100-80GB:2",
 				Timeout: 2 * time.Hour, IdleLimit: 2 * time.Minute, Limit: pools.Limit{MaxSandboxes: 10, DailyBudget: 40}, CreateRate: 2,
+				Image: "cuda",
 				Allow: pools.Admission{
 					Repositories: []wire.RepoPattern{"acme/web"}, Owners: []string{"acme-research"}, Visibility: pools.OnlyPrivate,
 				},
@@ -45,6 +56,11 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 						Mode: pools.NetworkAllow, Domains: []string{"huggingface.co", "*.huggingface.co"}, CIDRs: []string{"203.0.113.0/24"},
 					},
 				},
+			},
+			{
+				Name: "forks", Labels: []string{"modal-forks"}, CPU: 1, CPULimit: 2, MemoryMiB: 4096, MemoryLimitMiB: 8192,
+				Timeout: 6*time.Hour + 15*time.Minute, IdleLimit: 5 * time.Minute, Image: pools.DefaultImage, Untrusted: pools.AllowsUntrusted,
+				Setting: pools.Setting{Network: pools.Network{Mode: pools.NetworkBlock}},
 			},
 		},
 		Repositories: []pools.Repository{
@@ -134,7 +150,7 @@ func TestWhatIsNoPoolsFileAtAll(t *testing.T) {
 		"null":             {"null\n", "line 1: must be a mapping (got nothing)"},
 		"itself":           {"&a [*a]\n", "line 1: must be a mapping (got a list)"},
 		"an alias":         {"prices: &p {cpu_core: 1}\npools: *p\n", "line 2: pools: must be a mapping (got an alias)"},
-		"a merge":          {"<<: {max_sandboxes: 5}\n", "line 1: <<: is not known, must be one of max_sandboxes, daily_budget_usd, prices, pools, repositories, owners"},
+		"a merge":          {"<<: {max_sandboxes: 5}\n", "line 1: <<: is not known, must be one of max_sandboxes, daily_budget_usd, prices, images, pools, repositories, owners"},
 		"a key of no text": {"{[a]: 1}\n", "line 1: must have texts for keys (got a list)"},
 		"too many to compare": {
 			"repositories:\n" + strings.Repeat("- {match: a/b}\n", 1001), "line 2: repositories: must have between 0 and 1000 (got 1001)",

@@ -17,6 +17,8 @@ type File struct {
 	Limit
 
 	Prices Prices `doc:"US dollars a second; each that is absent is Modal's" yaml:"prices"`
+	// Images are in the file's order; DefaultImage is none of them.
+	Images []Image `doc:"what sandboxes of pools can start from, by name, beside the image default" key:"image" max:"100" min:"1" yaml:"images"`
 	// Pools are in the file's order.
 	Pools []Pool `doc:"by name; absent, there is the pool default for the label modal" key:"pool" max:"100" min:"1" yaml:"pools"`
 	// Repositories are in the file's order; the first that matches a repository counts.
@@ -57,8 +59,13 @@ type Pool struct {
 	// CreateRate is how many sandboxes may be created in a second, on average. Zero is no limit.
 	CreateRate float64 `doc:"sandboxes created in a second, at most; absent: 5 for a pool with GPUs, else no limit" max:"1000" min:"0.01" yaml:"create_rate"`
 
+	// Image is what its sandboxes start from.
+	Image string `doc:"name of the image that its sandboxes start from, of images; absent: default" form:"image" yaml:"image"`
+
 	// Allow is whose jobs it takes.
 	Allow Admission `doc:"whose jobs it takes; absent: those of all repositories that may run" yaml:"allow"`
+	// Untrusted is RefusesUntrusted, or empty for that, AllowsUntrusted, or the name of the pool that they go to.
+	Untrusted string `doc:"what becomes of jobs that strangers may have written, as those of forks: refuse, allow, or the name of another pool that allows them; absent: refuse" form:"untrusted" yaml:"untrusted"`
 	// Max is how far the labels of a job may go beyond the rest.
 	Max Max `doc:"what labels with values, such as cpu:4, may ask for at most; absent: nothing" yaml:"max"`
 
@@ -87,9 +94,10 @@ type Owner struct {
 	Limit
 }
 
-// gpuCreateRate is the default for pools with GPUs. Modal still creates their sandboxes on its older backend, which refuses more
-// than 5 a second of a workspace (github.com/PrimeIntellect-ai/verifiers, issue 1639).
-const gpuCreateRate = 5
+// GPUCreateRate is the default for pools with GPUs, and that of what labels such as gpu:t4 ask for in others, in sandboxes a second.
+// Modal still creates their sandboxes on its older backend, which refuses more than 5 a second of a workspace
+// (github.com/PrimeIntellect-ai/verifiers, issue 1639).
+const GPUCreateRate = 5
 
 // limitFactor is how much more than is reserved may be used, by default.
 const limitFactor = 2
@@ -105,6 +113,7 @@ func builtIn() Pool {
 		Timeout: 6*time.Hour + 15*time.Minute,
 		// GitHub assigns a queued job within seconds. Five minutes cover a slow hour, and cost a few cents.
 		IdleLimit: 5 * time.Minute,
+		Image:     DefaultImage,
 		Setting:   Setting{Network: Network{Mode: NetworkOpen}},
 	}
 }

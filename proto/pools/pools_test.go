@@ -23,7 +23,7 @@ func TestTheFirstEntryThatMatchesARepositoryCounts(t *testing.T) {
 		"one of another account":       {f.Repository("other", "web"), pools.Share{Weight: 1}},
 		"an account":                   {f.Owner("ACME"), pools.Limit{MaxSandboxes: 100}},
 		"an account without an entry":  {f.Owner("other"), pools.Limit{}},
-		"all names, in the file's way": {f.Names(), []string{"default", "gpu"}},
+		"all names, in the file's way": {f.Names(), []string{"default", "gpu", "forks"}},
 	} {
 		if diff := cmp.Diff(test.want, test.got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
@@ -57,6 +57,34 @@ func TestASandboxCostsWhatItReserves(t *testing.T) {
 	}
 }
 
+func TestAFileKnowsItsImagesAndWhetherAPoolUsesTheDefault(t *testing.T) {
+	t.Parallel()
+	const images = "images: {ml: {modal: im-1}}\npools: "
+	for name, test := range map[string]struct {
+		file string
+		want bool
+	}{
+		"a pool that names none":           {images + "{p: {labels: [p]}}", true},
+		"a pool that names another":        {images + "{p: {labels: [p], image: ml}}", false},
+		"a label may ask for it":           {images + "{p: {labels: [p], image: ml, max: {images: [default]}}}", true},
+		"there is no pool but the default": {"{}", true},
+	} {
+		f, err := pools.Parse([]byte(test.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.UsesDefaultImage(); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+		if _, ok := f.Image(pools.DefaultImage); ok {
+			t.Errorf("%s: the default image has a definition", name)
+		}
+		if i, ok := f.Image("ml"); ok != (len(f.Images) == 1) || ok && i.Modal != "im-1" {
+			t.Errorf("%s: %+v, %v", name, i, ok)
+		}
+	}
+}
+
 func TestTheBuiltInPoolCanBeServed(t *testing.T) {
 	t.Parallel()
 	f := pools.Default()
@@ -67,9 +95,9 @@ func TestTheBuiltInPoolCanBeServed(t *testing.T) {
 	if err := f.WriteTable(&table); err != nil {
 		t.Fatal(err)
 	}
-	want := `POOL     LABELS  CORES  MEMORY        GPU  TIMEOUT  IDLE  MOST  USD/DAY  USD/HOUR
-default  modal   1-2    4096-8192MiB  -    6h15m0s  5m0s  -     -        0.2387
-(all)                                                     -     -        
+	want := `POOL     LABELS  IMAGE    CORES  MEMORY        GPU  TIMEOUT  IDLE  MOST  USD/DAY  USD/HOUR
+default  modal   default  1-2    4096-8192MiB  -    6h15m0s  5m0s  -     -        0.2387
+(all)                                                              -     -        
 `
 	if diff := cmp.Diff(want, table.String()); diff != "" {
 		t.Error(diff)

@@ -12,12 +12,44 @@ import (
 type reader struct {
 	errs  Errors
 	lines map[string]int // of each path that was read
+	// unread are the paths of which it is not known what they should say, holed the lists with items of that kind.
+	unread, holed map[string]bool
 }
 
-// fail is about a path; the line is that of the path, or of what it would be in.
+// fail says that a path can't be read; the line is that of the path, or of what it would be in.
 func (r *reader) fail(path, rule, got string) {
-	r.errs = append(r.errs, &Error{Line: r.line(path), Field: path, Rule: rule, Got: got})
+	r.unread[path] = true
+	if strings.HasSuffix(path, "]") {
+		r.holed[path[:strings.LastIndex(path, "[")]] = true
+	}
+	r.across(path, rule, got)
 }
+
+// across says that a path breaks a rule by what it and others say. It does not if one of them can't be read: then nobody knows
+// whether the rule is broken.
+func (r *reader) across(path, rule, got string, others ...string) {
+	if r.sound(others...) {
+		r.errs = append(r.errs, &Error{Line: r.line(path), Field: path, Rule: rule, Got: got})
+	}
+}
+
+// sound reports whether all paths can be read, with what they are in, and the items of those that are lists.
+func (r *reader) sound(paths ...string) bool {
+	for _, path := range paths {
+		if r.holed[path] {
+			return false
+		}
+		for ; path != ""; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
+			if r.unread[path] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// given reports whether the document has the path.
+func (r *reader) given(path string) bool { return r.lines[path] > 0 }
 
 func (r *reader) line(path string) int {
 	for path != "" && r.lines[path] == 0 {
@@ -79,7 +111,7 @@ func (r *reader) named(n *yaml.Node, path string, tag reflect.StructTag, to refl
 		to.Set(reflect.Append(to, element))
 	})
 	if ok {
-		r.bound(path, "have", float64(to.Len()), tag, strconv.Itoa(to.Len()))
+		r.count(path, tag, to)
 	}
 }
 
@@ -142,7 +174,14 @@ func (r *reader) list(n *yaml.Node, path string, tag reflect.StructTag, to refle
 		r.read(item, path+"["+strconv.Itoa(i)+"]", tag, element)
 		to.Set(reflect.Append(to, element))
 	}
-	r.bound(path, "have", float64(to.Len()), tag, strconv.Itoa(to.Len()))
+	r.count(path, tag, to)
+}
+
+// count applies the bounds of a tag to how many there are. Of too many none is kept, so that whoever compares all with all has an end.
+func (r *reader) count(path string, tag reflect.StructTag, to reflect.Value) {
+	if r.bound(path, "have", float64(to.Len()), tag, strconv.Itoa(to.Len())); r.unread[path] {
+		to.SetZero()
+	}
 }
 
 // text reads a text that has a form.

@@ -96,23 +96,37 @@ func (s set) union(other set) []string {
 
 // checkRoutes finds pools between which labels could not decide: those of one set of labels, and those whose sets overlap without
 // a pool for what has all labels of both. Pools whose sets have nothing in common are not at fault: only a job that asks for both is.
-func checkRoutes(pools []Pool, broken func(pool int, rule string)) {
+func checkRoutes(r *reader, pools []Pool) {
 	sets := make([]set, 0, len(pools))
 	for _, p := range pools {
 		sets = append(sets, setOf(p.Labels))
 	}
-	for b := range pools {
-		for a := range b {
+	for b, p := range pools {
+		for a, other := range pools[:b] {
+			broken := func(rule string) {
+				r.across(p.at()+"labels", rule, shownLabels(p), p.at()+"labels", other.at()+"labels")
+			}
 			switch {
 			case sets[a].equal(sets[b]):
-				broken(b, "must not be the same as those of pool "+pools[a].Name)
+				broken("must not be the same as those of pool " + other.Name)
 			case sets[a].overlap(sets[b]):
 				all := sets[a].union(sets[b])
-				joined := setOf(all)
-				if !slices.ContainsFunc(sets, joined.equal) {
-					broken(b, fmt.Sprintf("must not overlap with those of pool %s, unless there is a pool for [%s], too", pools[a].Name, strings.Join(all, ", ")))
+				if !anyFor(r, pools, setOf(all)) {
+					broken(fmt.Sprintf("must not overlap with those of pool %s, unless there is a pool for [%s], too", other.Name, strings.Join(all, ", ")))
 				}
 			}
 		}
 	}
+}
+
+// anyFor reports whether there is a pool for exactly these labels, or one that may be, since not all of its own can be read.
+func anyFor(r *reader, pools []Pool, labels set) bool {
+	return slices.ContainsFunc(pools, func(p Pool) bool {
+		own := setOf(p.Labels)
+		if r.sound(p.at() + "labels") {
+			return labels.equal(own)
+		}
+		delete(own, "") // A label that can't be read.
+		return own.within(labels)
+	})
 }

@@ -14,14 +14,19 @@ type Setting struct {
 	Regions []string `doc:"regions of Modal's, such as us-east; it charges more for them (prices.region_factor); absent: Modal's choice" form:"region" max:"20" min:"1" yaml:"regions"`
 	Cloud   string   `doc:"a cloud in Modal's words, such as aws, gcp or oci; absent: Modal's choice" form:"cloud" yaml:"cloud"`
 	// Runtime is gvisor, vm, or empty for Modal's choice.
-	Runtime string `doc:"gvisor or vm, a virtual machine, which Modal grants to some workspaces; absent: Modal's choice" form:"runtime" yaml:"runtime"`
+	Runtime string `doc:"gvisor or vm, a virtual machine, which Modal grants to some workspaces; absent: Modal's choice, for Docker a vm" form:"runtime" yaml:"runtime"`
+	// Docker is as Runtime has it: in a virtual machine as on any other, in gVisor by an option of Modal's that it calls experimental.
+	Docker bool `doc:"whether Docker runs in its sandboxes, for docker commands, services and container actions; absent: false" yaml:"docker"`
 	// Env is no place for secrets: the file is configuration, and shown as such.
 	Env map[string]string `doc:"variables of every job; never secrets, which the file would show" form:"value" key:"variable" yaml:"env"`
 	// Secrets are names of Modal Secrets.
 	Secrets []string `doc:"names of Modal Secrets whose variables every job of the pool can read" form:"object" max:"20" min:"1" yaml:"secrets"`
+	OIDC    bool     `doc:"whether jobs get MODAL_IDENTITY_TOKEN, by which clouds that are set up to trust Modal know them; absent: false" yaml:"oidc"`
 	// Volumes are in the file's order.
 	Volumes []Volume `doc:"Modal Volumes that exist, by name" key:"object" max:"20" min:"1" yaml:"volumes"`
-	Network Network  `doc:"what its sandboxes can reach; absent: everything" yaml:"network"`
+	// Cache is mounted at CachePath.
+	Cache   Cache   `doc:"what each repository keeps between its jobs at /cache, with the caches of npm, pip, Go and tools; absent: nothing" yaml:"cache"`
+	Network Network `doc:"what its sandboxes can reach; absent: everything" yaml:"network"`
 }
 
 // Volume is a Modal Volume in a pool's sandboxes.
@@ -58,44 +63,51 @@ var system = []string{ //nolint:gochecknoglobals // a constant
 	"/var/lib", "/var/tmp",
 }
 
+// minMachineMiB is the least memory of a virtual machine (modal.com/docs/guide/vm-sandboxes).
+const minMachineMiB = 1024
+
+// isMachine reports whether sandboxes are virtual machines for sure: Docker is in one unless the pool wants gVisor.
+func (s Setting) isMachine() bool { return s.Runtime == "vm" || s.Docker && s.Runtime == "" }
+
 // check applies the rules across the fields of a setting.
-func (s Setting) check(broken func(field, rule, got string)) {
+func (s Setting) check(r *reader, at string) {
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
 		if name != "RUNNER_TOOL_CACHE" && slices.ContainsFunc(reserved, func(p string) bool { return strings.HasPrefix(name, p) }) {
-			broken("env."+name, "must not be a variable of the runner's or of Modal's ("+strings.Join(reserved, "..., ")+"...)", "")
+			r.across(join(at+"env", name), "must not be a variable of the runner's or of Modal's ("+strings.Join(reserved, "..., ")+"...)", "")
 		}
 	}
 	for _, twice := range repeated(s.Secrets) {
-		broken("secrets", "must not have a name twice", fmt.Sprintf("%q", twice))
+		r.across(at+"secrets", "must not have a name twice", fmt.Sprintf("%q", twice))
 	}
 	for i, v := range s.Volumes {
-		at := join("volumes", v.Name) + ".path"
+		path := join(at+"volumes", v.Name) + ".path"
 		if slices.ContainsFunc(system, func(dir string) bool { return within(dir, v.Path) }) {
-			broken(at, "must not hide what the system or the runner needs", fmt.Sprintf("%q", v.Path))
+			r.across(path, "must not hide what the system or the runner needs", fmt.Sprintf("%q", v.Path), path)
 		}
 		for _, other := range s.Volumes[:i] {
 			if within(v.Path, other.Path) || within(other.Path, v.Path) {
-				broken(at, "must be apart from that of "+other.Name+", which is "+other.Path, fmt.Sprintf("%q", v.Path))
+				r.across(path, "must be apart from that of "+other.Name+", which is "+other.Path, fmt.Sprintf("%q", v.Path),
+					path, join(at+"volumes", other.Name)+".path")
 			}
 		}
 	}
 	switch listed := len(s.Network.Domains)+len(s.Network.CIDRs) > 0; {
 	case s.Network.Mode == NetworkAllow && !listed:
-		broken("network", "must have domains or cidrs for mode allow", "")
+		r.across(at+"network", "must have domains or cidrs for mode allow", "", at+"network.domains", at+"network.cidrs")
 	case s.Network.Mode != NetworkAllow && listed:
-		broken("network", "must have mode allow for domains and cidrs", fmt.Sprintf("%q", s.Network.Mode))
+		r.across(at+"network", "must have mode allow for domains and cidrs", fmt.Sprintf("%q", s.Network.Mode), at+"network.mode")
 	}
 }
 
 // within reports whether a directory is the other or in it.
 func within(dir, other string) bool { return dir == other || strings.HasPrefix(dir, other+"/") }
 
-// repeated are the texts that come more than once.
+// repeated are the texts that come more than once. Those that can't be read are empty, and none of them.
 func repeated(texts []string) []string {
 	sorted := slices.Sorted(slices.Values(texts))
 	var twice []string
 	for i := 1; i < len(sorted); i++ {
-		if sorted[i] == sorted[i-1] {
+		if sorted[i] == sorted[i-1] && sorted[i] != "" {
 			twice = append(twice, sorted[i])
 		}
 	}

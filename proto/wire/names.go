@@ -50,6 +50,12 @@ func RetryMsgID(jobID int64, revision uint64) string {
 	return fmt.Sprintf("retry-%d-%d", jobID, revision)
 }
 
+// TurnMsgID identifies one turn of a job in the line for places, so that it is called once. The revision is that of the record of
+// places which promises it one: it has nothing to do with those of [RetryMsgID].
+func TurnMsgID(jobID int64, revision uint64) string {
+	return fmt.Sprintf("turn-%d-%d", jobID, revision)
+}
+
 // ReportMsgID identifies what was found out about a job, so that the same report made twice is stored once. The action is
 // that of the event which tells of it, and the revision that of the job's ledger record which was looked at.
 func ReportMsgID(jobID int64, revision uint64, action jobsv1.Action) string {

@@ -34,8 +34,8 @@ func (p *RepoPattern) UnmarshalText(text []byte) error {
 func (p RepoPattern) String() string { return string(p) }
 
 // AdmitRepo returns nil if jobs of a repository may run, else ErrRepoNotAllowed or ErrPublicNotNamed. Without patterns,
-// those of private and internal repositories may. A public one must be named by itself, since strangers' pull requests
-// run there.
+// those of private and internal repositories may. A public one must be named by itself, since anybody can open pull
+// requests there.
 func AdmitRepo(patterns []RepoPattern, owner, name string, private bool) error {
 	byAccount := len(patterns) == 0
 	for _, p := range patterns {

@@ -77,6 +77,8 @@ type Bucket struct {
 
 // Topology is all that the services need the NATS server to have.
 type Topology struct {
+	// Replicas is on how many servers each stream and bucket lies; zero is one.
+	Replicas  int
 	Streams   []Stream
 	Consumers []Consumer
 	Buckets   []Bucket
@@ -89,8 +91,8 @@ func IngestTopology() Topology {
 	return Topology{Streams: JobsTopology(nil).Streams[:1]}
 }
 
-// JobsTopology is the topology for the given pools, whose names CheckPoolName accepts. Replicas and placement belong to
-// the deployment and are not part of it.
+// JobsTopology is the topology for the given pools, whose names CheckPoolName accepts. Replicas belong to the deployment,
+// which sets them; placement is no part of it.
 func JobsTopology(pools []string) Topology {
 	t := Topology{
 		Streams: []Stream{

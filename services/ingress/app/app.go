@@ -31,8 +31,9 @@ import (
 
 const (
 	serviceName = "ingress"
-	// publishTimeout leaves time to answer within GitHub's 10 s.
-	publishTimeout = 5 * time.Second
+	// publishTimeout is longer than the servers of a cluster take to choose who leads a stream, most times, and leaves time to
+	// answer within GitHub's 10 s.
+	publishTimeout = 8 * time.Second
 	// shutdownTimeout lets requests at work end; each is bounded by the timeouts below.
 	shutdownTimeout = 20 * time.Second
 	// stopTimeout bounds the whole stop, less the drain delay.
@@ -184,7 +185,12 @@ func (a *App) connect(ctx context.Context, registry prometheus.Registerer) (jets
 	if err != nil {
 		return nil, nil, err
 	}
-	guard := natsx.NewGuard(js, wire.IngestTopology, log)
+	guard, err := natsx.NewGuard(natsx.GuardOptions{
+		JS: js, Topology: wire.IngestTopology, Replicas: a.options.Config.NATS.Replicas, Log: log, Registry: registry,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	guarding, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { guard.Run(guarding) })

@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
@@ -80,8 +78,16 @@ func (i *instance) ready() bool { return obs.Healthcheck(context.Background(), i
 
 // send posts body as GitHub does, and returns the status, 0 if there was no answer.
 func (i *instance) send(delivery, event string, body []byte) int {
-	mac := hmac.New(sha256.New, []byte(i.secret))
+	return i.sendSigned(&http.Transport{DisableKeepAlives: true}, delivery, event, body, sign(i.secret, body))
+}
+
+func sign(secret string, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write(body)
+	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
+}
+
+func (i *instance) sendSigned(by http.RoundTripper, delivery, event string, body []byte, signature string) int {
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost,
 		"http://"+i.Addr()+"/webhooks/github", bytes.NewReader(body))
 	if err != nil {
@@ -90,9 +96,8 @@ func (i *instance) send(delivery, event string, body []byte) int {
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("X-Github-Event", event)
 	request.Header.Set("X-Github-Delivery", delivery)
-	request.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
-	transport := &http.Transport{DisableKeepAlives: true}
-	response, err := transport.RoundTrip(request)
+	request.Header.Set("X-Hub-Signature-256", signature)
+	response, err := by.RoundTrip(request)
 	if err != nil {
 		return 0
 	}
@@ -322,15 +327,7 @@ func read(t *testing.T, path string) []byte {
 
 func stored(t *testing.T, server *natstest.Server) int64 {
 	t.Helper()
-	conn, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := server.JetStream(t)
 	stream, err := js.Stream(t.Context(), wire.StreamJobs)
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ type Config struct {
 	AdminAddr      string               `env:"INGRESS_ADMIN_ADDR" default:"127.0.0.1:9090" doc:"address of the admin listener: health, readiness, metrics"`
 	Secret         *config.SecretSource `env:"WEBHOOK_SECRET" required:"true" doc:"secret that GitHub signs webhooks with"`
 	SecretPrevious *config.SecretSource `env:"WEBHOOK_SECRET_PREVIOUS" doc:"secret before the present one, still accepted while it is changed"`
-	AllowedRepos   []wire.RepoPattern   `env:"ALLOWED_REPOS" doc:"repositories whose jobs run, a comma list of owner/repo and owner/*; without it all that are not public. A public one must be named as owner/repo, since strangers' pull requests run there"`
+	AllowedRepos   []wire.RepoPattern   `env:"ALLOWED_REPOS" doc:"repositories whose jobs run, a comma list of owner/repo and owner/*; without it all that are not public. A public one must be named as owner/repo, since anybody can open pull requests there"`
 	PoolsFile      string               `env:"POOLS_FILE" doc:"YAML file of the pools: labels, sizes, limits, weights, prices; read again when it changes. Without it there is the pool default for the label modal"`
 	MaxBody        config.ByteSize      `env:"INGRESS_MAX_BODY" default:"1MiB" min:"1KiB" max:"25MiB" doc:"largest webhook accepted; GitHub sends at most 25MiB"`
 	MaxInFlight    int                  `env:"INGRESS_MAX_IN_FLIGHT" default:"256" min:"1" max:"65536" doc:"events being stored at once, of some 100KiB at most"`

@@ -53,12 +53,19 @@ func (s Service[C]) Load(environ []string) (C, config.Effective, error) {
 	return cfg, effective, err
 }
 
+// Loader reads the configuration as [Service.Load] does, from the environment that Main was given.
+type Loader[C any] func() (C, error)
+
 // Main does what args ask for, and returns the exit code: 0 clean, 1 failure, 2 bad configuration or usage. commands is a
-// pointer to a struct for kong that embeds [Commands]; the Run methods of others may ask for an [io.Writer]. exit is called
+// pointer to a struct for kong that embeds [Commands]; the Run methods of others may ask for an [io.Writer] and a [Loader]. exit is called
 // for --help and --version, and at once when a second signal comes while the service stops.
 func (s Service[C]) Main(commands any, args, environ []string, stdout, stderr io.Writer, exit func(code int)) int {
 	parser, err := kong.New(commands, kong.Name(s.Name), kong.Description(s.Description), kong.Vars{"version": s.version()},
 		kong.Writers(stdout, stderr), kong.Exit(exit),
+		kong.Bind(Loader[C](func() (C, error) {
+			cfg, _, err := s.Load(environ)
+			return cfg, err
+		})),
 		kong.BindTo(stdout, (*io.Writer)(nil)), kong.BindTo(&process[C]{s, environ, stdout, exit}, (*program)(nil)))
 	if err != nil {
 		panic(err) // only a wrong tag in commands can cause it

@@ -31,6 +31,18 @@ type commands struct {
 	cli.Commands
 
 	Greet greetCommand `cmd:"" help:"Greet."`
+	Tell  tellCommand  `cmd:"" help:"Tell the address."`
+}
+
+type tellCommand struct{}
+
+func (tellCommand) Run(load cli.Loader[settings], out io.Writer) error {
+	s, err := load()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, s.Addr)
+	return err
 }
 
 type greetCommand struct{}
@@ -74,6 +86,8 @@ func TestEachCommandSaysItAndReturnsItsExitCode(t *testing.T) {
 		"healthcheck of nobody":               {[]string{"healthcheck"}, nil, nil, 1, `^$`, `^ask admin listener: .*refused\n$`},
 		"version":                             {[]string{"version"}, nil, nil, 0, `^toy \S+ \(\S+, go1\.\S+\)\n$`, `^$`},
 		"a command of its own":                {[]string{"greet"}, nil, nil, 0, `^hello\n$`, `^$`},
+		"one with its configuration":          {[]string{"tell"}, append(good, "TOY_ADDR=127.0.0.1:7"), nil, 0, `^127.0.0.1:7\n$`, `^$`},
+		"one with a bad configuration":        {[]string{"tell"}, nil, nil, 2, `^$`, `^bad configuration:\nTOY_SECRET: is required`},
 		"an unknown command":                  {[]string{"walk"}, good, nil, 2, `^$`, `walk`},
 		"an unknown flag":                     {[]string{"run", "--fast"}, good, nil, 2, `^$`, `--fast`},
 	} {

@@ -48,6 +48,13 @@ func Connect(cfg Config, o Options) (*nats.Conn, error) {
 			return cfg.User, cfg.Password.Get().Reveal()
 		}))
 	}
+	if cfg.NKeyFile != "" {
+		nkey, err := nats.NkeyOptionFromSeed(cfg.NKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("connect to NATS: %w", err)
+		}
+		options = append(options, nkey)
+	}
 	if cfg.CAFile != "" {
 		options = append(options, nats.RootCAs(cfg.CAFile))
 	}

@@ -2,5 +2,5 @@
 // service needs.
 //
 // What may never happen here: a connection that gives up, a message kept in memory while the server is away (the caller
-// must learn at once that it was not sent), and a change to something that exists on the server.
+// must learn at once that it was not sent), and a change to something that exists on the server, but for one that puts it on more of them.
 package natsx

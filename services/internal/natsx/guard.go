@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"modal-github-runner/proto/wire"
 )
@@ -25,21 +26,39 @@ const (
 
 var errNotChecked = errors.New("topology not checked yet")
 
-// Guard ensures a topology in the background, for as long as a service runs, and knows how that went last.
+// GuardOptions is what a [Guard] works with. All of it is required.
+type GuardOptions struct {
+	JS jetstream.JetStream
+	// Topology is asked for anew for each round.
+	Topology func() wire.Topology
+	// Replicas is what Topology's are.
+	Replicas int
+	// AddReplicas says that what lies on fewer servers is put on more of them. It takes the right to update streams.
+	AddReplicas bool
+	Log         *slog.Logger
+	Registry    prometheus.Registerer // gets nats_at_risk
+}
+
+// Guard ensures a topology in the background, for as long as a service runs, and knows how that went last. It warns of what does
+// not keep a service from its work but could lose what is acknowledged.
 type Guard struct {
-	js       jetstream.JetStream
-	topology func() wire.Topology
-	log      *slog.Logger
+	GuardOptions
+
+	risks    *risks
 	last     atomic.Pointer[error]
 	once     sync.Once
 	verified chan struct{} // closed by the first round that went well
 }
 
-// NewGuard returns a guard that has not checked anything yet. Each round asks for the topology anew.
-func NewGuard(js jetstream.JetStream, topology func() wire.Topology, log *slog.Logger) *Guard {
-	g := &Guard{js: js, topology: topology, log: log, verified: make(chan struct{})}
+// NewGuard returns a guard that has not checked anything yet.
+func NewGuard(o GuardOptions) (*Guard, error) {
+	risks, err := newRisks(o)
+	if err != nil {
+		return nil, err
+	}
+	g := &Guard{GuardOptions: o, risks: risks, verified: make(chan struct{})}
 	g.last.Store(&errNotChecked)
-	return g
+	return g, nil
 }
 
 // Check returns how the last round went: nil, or what is wrong. It asks nobody, so it suits a readiness check.
@@ -71,9 +90,11 @@ func (g *Guard) Recheck(ctx context.Context) { _ = g.round(ctx) }
 func (g *Guard) round(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
-	created, err := Ensure(ctx, g.js, g.topology())
+	topology := g.Topology()
+	topology.Replicas = g.Replicas
+	created, err := Ensure(ctx, g.JS, topology)
 	if len(created) > 0 {
-		g.log.InfoContext(ctx, "topology created", slog.String("created", strings.Join(created, ", ")))
+		g.Log.InfoContext(ctx, "topology created", slog.String("created", strings.Join(created, ", ")))
 	}
 	before := *g.last.Swap(&err)
 	if err == nil {
@@ -81,9 +102,12 @@ func (g *Guard) round(ctx context.Context) error {
 	}
 	switch {
 	case err == nil && before != nil:
-		g.log.InfoContext(ctx, "topology verified")
+		g.Log.InfoContext(ctx, "topology verified")
 	case err != nil && (before == nil || err.Error() != before.Error()):
-		g.log.WarnContext(ctx, "topology not verified", slog.Any("err", err))
+		g.Log.WarnContext(ctx, "topology not verified", slog.Any("err", err))
+	}
+	if err == nil {
+		g.risks.look(ctx, topology)
 	}
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,7 +15,8 @@ import (
 var ErrNotConnected = errors.New("not connected to NATS")
 
 // JetStream returns what [jetstream.New] does, but requests fail with ErrNotConnected while there is no connection. The
-// client itself says then that its outbound buffer, which we do not have, is full.
+// client itself says then that its outbound buffer, which we do not have, is full. And a bucket's values come from the server
+// that takes its writes, not from one which may not have the last of them yet.
 func JetStream(conn *nats.Conn) (jetstream.JetStream, error) {
 	js, err := jetstream.New(conn)
 	if err != nil {
@@ -67,18 +69,33 @@ func (s *stream) KeyValue(ctx context.Context, name string) (jetstream.KeyValue,
 	if err != nil {
 		return nil, explain(s.conn, err)
 	}
-	return &bucket{KeyValue: found, conn: s.conn}, nil
+	leader, err := s.JetStream.Stream(ctx, streamOfBucket+name)
+	if err != nil {
+		return nil, explain(s.conn, err)
+	}
+	leader.CachedInfo().Config.AllowDirect = false // The handle's own copy: it decides whom the handle asks.
+	return &bucket{KeyValue: found, leader: leader, conn: s.conn}, nil
 }
 
 type bucket struct {
 	jetstream.KeyValue
 
-	conn *nats.Conn
+	leader jetstream.Stream
+	conn   *nats.Conn
 }
 
+// Get asks the leader of the bucket's stream.
 func (b *bucket) Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error) {
-	entry, err := b.KeyValue.Get(ctx, key)
-	return entry, explain(b.conn, err)
+	msg, err := b.leader.GetLastMsgForSubject(ctx, subjectOfBucket+b.Bucket()+"."+key)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, jetstream.ErrKeyNotFound
+	case err != nil:
+		return nil, explain(b.conn, err)
+	case msg.Header.Get(operationHeader) != "" || msg.Header.Get(jetstream.MarkerReasonHeader) != "": // It was deleted, or its time was over.
+		return nil, jetstream.ErrKeyNotFound
+	}
+	return &entry{msg: msg, bucket: b.Bucket(), key: key}, nil
 }
 
 func (b *bucket) Put(ctx context.Context, key string, value []byte) (uint64, error) {
@@ -100,3 +117,24 @@ func (b *bucket) Watch(ctx context.Context, keys string, o ...jetstream.WatchOpt
 	watch, err := b.KeyValue.Watch(ctx, keys, o...)
 	return watch, explain(b.conn, err)
 }
+
+// How a bucket lies in a stream (NATS ADR-8).
+const (
+	streamOfBucket  = "KV_"
+	subjectOfBucket = "$KV."
+	operationHeader = "KV-Operation"
+)
+
+// entry is the value of a key.
+type entry struct {
+	msg         *jetstream.RawStreamMsg
+	bucket, key string
+}
+
+func (e *entry) Bucket() string                  { return e.bucket }
+func (e *entry) Key() string                     { return e.key }
+func (e *entry) Value() []byte                   { return e.msg.Data }
+func (e *entry) Revision() uint64                { return e.msg.Sequence }
+func (e *entry) Created() time.Time              { return e.msg.Time }
+func (e *entry) Delta() uint64                   { return 0 }
+func (e *entry) Operation() jetstream.KeyValueOp { return jetstream.KeyValuePut }

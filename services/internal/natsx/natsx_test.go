@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -95,7 +96,7 @@ func TestFullStorageRefusesInsteadOfDroppingTheOldest(t *testing.T) {
 	t.Parallel()
 	faultstest.Cover(t, "F31")
 	const storage = 1 << 20
-	js, _ := connect(t, natstest.Start(t, func(o *server.Options) { o.JetStreamMaxStore = storage }).URL())
+	js, _ := connect(t, natstest.Start(t, natstest.Storage(storage)).URL())
 	jobs := wire.JobsTopology(nil).Streams[:1]
 	if _, err := natsx.Ensure(t.Context(), js, wire.Topology{Streams: jobs}); err != nil {
 		t.Fatal(err)
@@ -132,7 +133,7 @@ func TestConnectionAndGuardRecoverByThemselves(t *testing.T) {
 		t.Error("a message is kept while there is no connection")
 	}
 	var out lines
-	guard := natsx.NewGuard(js, func() wire.Topology { return wire.JobsTopology(nil) }, slog.New(slog.NewTextHandler(&out, nil)))
+	guard := newGuard(t, js, 1, &out)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -142,9 +143,8 @@ func TestConnectionAndGuardRecoverByThemselves(t *testing.T) {
 	poll(t, func() bool { return out.contains("topology not verified") && guard.Check(ctx) != nil })
 	server.Restart(t)
 	poll(t, func() bool { return guard.Check(ctx) == nil && natsx.Connected(conn)(ctx) == nil })
-	if !out.contains("topology created") || !out.contains("topology verified") {
-		t.Errorf("log:\n%s", out.String())
-	}
+	// The result is there before the line that tells of it.
+	poll(t, func() bool { return out.contains("topology created") && out.contains("topology verified") })
 	server.Stop()
 	poll(t, func() bool { return !conn.IsConnected() })
 	server.Restart(t)
@@ -181,7 +181,7 @@ func TestConfigRules(t *testing.T) {
 	}
 	const jwt = "-----BEGIN NATS USER JWT-----\ne30.e30.e30\n------END NATS USER JWT------\n"
 	creds := write(jwt + "\n-----BEGIN USER NKEY SEED-----\n" + string(seed) + "\n------END USER NKEY SEED------\n")
-	noSeed, noPEM := write(jwt), write("canary")
+	noSeed, noPEM, nkey := write(jwt), write("canary"), write(string(seed))
 	authority := httptest.NewTLSServer(http.NotFoundHandler())
 	defer authority.Close()
 	ca := write(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})))
@@ -208,6 +208,15 @@ func TestConfigRules(t *testing.T) {
 			[]string{"NATS_CA_FILE=" + noPEM},
 			`NATS_CA_FILE: must name a PEM file with a certificate: nats: failed to parse root certificate from "` + noPEM + `"`,
 		},
+		"an nkey":                    {[]string{"NATS_NKEY_FILE=" + nkey}, ""},
+		"an nkey beside credentials": {[]string{"NATS_NKEY_FILE=" + nkey, "NATS_CREDS_FILE=" + creds}, `NATS_NKEY_FILE: must not be set together with NATS_CREDS_FILE or NATS_USER (got "` + nkey + `")`},
+		"an nkey without a seed": {
+			[]string{"NATS_NKEY_FILE=" + noPEM},
+			`NATS_NKEY_FILE: must name a file with the seed of a user: nkeys: no nkey seed found`,
+		},
+		"three replicas": {[]string{"NATS_REPLICAS=3"}, ""},
+		"two replicas":   {[]string{"NATS_REPLICAS=2"}, `NATS_REPLICAS: must be 1, 3 or 5 (got "2")`},
+		"many replicas":  {[]string{"NATS_REPLICAS=all"}, `NATS_REPLICAS: must be a whole number (got "all")`},
 	} {
 		got := ""
 		if _, err := config.Load(test.environ, &natsx.Config{}); err != nil {
@@ -353,7 +362,7 @@ func TestTheLogNamesNoTokenAndNoStopOfOurOwn(t *testing.T) {
 
 func TestUnreadableFilesAreAnErrorAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, cfg := range []natsx.Config{{CAFile: "/nowhere"}, {CredsFile: "/nowhere"}} {
+	for _, cfg := range []natsx.Config{{CAFile: "/nowhere"}, {CredsFile: "/nowhere"}, {NKeyFile: "/nowhere"}} {
 		cfg.URL = []*url.URL{{Scheme: "nats", Host: "127.0.0.1:1"}}
 		conn, err := natsx.Connect(cfg, natsx.Options{Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
 		if err == nil {
@@ -361,6 +370,19 @@ func TestUnreadableFilesAreAnErrorAtOnce(t *testing.T) {
 			t.Errorf("%+v: no error", cfg)
 		}
 	}
+}
+
+// newGuard has the right to add replicas, as a worker does.
+func newGuard(t *testing.T, js jetstream.JetStream, replicas int, log io.Writer) *natsx.Guard {
+	t.Helper()
+	guard, err := natsx.NewGuard(natsx.GuardOptions{
+		JS: js, Topology: func() wire.Topology { return wire.JobsTopology(nil) }, Replicas: replicas, AddReplicas: true,
+		Log: slog.New(slog.NewTextHandler(log, nil)), Registry: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return guard
 }
 
 func connect(t *testing.T, address string) (jetstream.JetStream, *prometheus.Registry) {

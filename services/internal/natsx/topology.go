@@ -19,10 +19,9 @@ var ErrDrift = errors.New("topology on the server differs")
 const unlimitedDeliveries = -1
 
 // Ensure creates what the server lacks of the topology and compares the rest. It returns the names of what it created. It
-// returns ErrDrift, wrapped, if something is different; whatever the server adds (replicas, placement, metadata) does not
-// count. Two processes may call it at once. It is bounded by ctx and by the client's timeout per request.
-//
-// Whether the server runs with sync_interval: always can't be seen by a client of an ordinary account.
+// returns ErrDrift, wrapped, if something is different; whatever the server adds (placement, metadata) does not count, nor do
+// replicas, which are no reason not to work: see [Guard]. Two processes may call it at once. It is bounded by ctx and by the
+// client's timeout per request.
 func Ensure(ctx context.Context, js jetstream.JetStream, t wire.Topology) ([]string, error) {
 	var created []string
 	var drift []error
@@ -39,7 +38,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t wire.Topology) ([]str
 		return nil
 	}
 	for _, want := range t.Streams {
-		made, differences, err := ensureStream(ctx, js, want)
+		made, differences, err := ensureStream(ctx, js, want, t.Replicas)
 		if err := step("stream "+want.Name, made, differences, err); err != nil {
 			return created, err
 		}
@@ -51,7 +50,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t wire.Topology) ([]str
 		}
 	}
 	for _, want := range t.Buckets {
-		made, differences, err := ensureBucket(ctx, js, want)
+		made, differences, err := ensureBucket(ctx, js, want, t.Replicas)
 		if err := step("bucket "+want.Name, made, differences, err); err != nil {
 			return created, err
 		}
@@ -88,8 +87,9 @@ func streamConfig(w wire.Stream) jetstream.StreamConfig {
 	return c
 }
 
-func ensureStream(ctx context.Context, js jetstream.JetStream, w wire.Stream) (bool, []error, error) {
+func ensureStream(ctx context.Context, js jetstream.JetStream, w wire.Stream, replicas int) (bool, []error, error) {
 	want := streamConfig(w)
+	want.Replicas = replicas
 	if w.LastOnly {
 		want.MaxMsgsPerSubject = 1
 	}
@@ -153,12 +153,12 @@ func filters(c jetstream.ConsumerConfig) []string {
 	return c.FilterSubjects
 }
 
-func ensureBucket(ctx context.Context, js jetstream.JetStream, w wire.Bucket) (bool, []error, error) {
+func ensureBucket(ctx context.Context, js jetstream.JetStream, w wire.Bucket, replicas int) (bool, []error, error) {
 	bucket, err := js.KeyValue(ctx, w.Name)
 	made := errors.Is(err, jetstream.ErrBucketNotFound)
 	if made {
 		bucket, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: w.Name, History: w.History, TTL: w.TTL, Storage: jetstream.FileStorage,
+			Bucket: w.Name, History: w.History, TTL: w.TTL, Storage: jetstream.FileStorage, Replicas: replicas,
 		})
 	}
 	if err != nil {

@@ -62,3 +62,19 @@ func Inject(ctx context.Context, header map[string][]string) {
 func Extract(ctx context.Context, header map[string][]string) context.Context {
 	return propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(http.Header(header)))
 }
+
+// traceparent is the only key that [Traceparent] and [WithTraceparent] know.
+const traceparent = "traceparent"
+
+// Traceparent is the span of ctx as W3C Trace Context writes it, at most 55 bytes; empty if there is none. [WithTraceparent]
+// goes on from it, however much later.
+func Traceparent(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier[traceparent]
+}
+
+// WithTraceparent returns ctx with the remote span that [Traceparent] wrote in place of its own, or ctx if parent is none.
+func WithTraceparent(ctx context.Context, parent string) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceparent: parent})
+}

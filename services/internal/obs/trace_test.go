@@ -38,6 +38,25 @@ func TestTraceTravelsInMessageHeaders(t *testing.T) {
 	}
 }
 
+func TestATraceGoesOnFromWhatWasWrittenOfIt(t *testing.T) {
+	t.Parallel()
+	span := trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled,
+	})
+	parent := obs.Traceparent(trace.ContextWithSpanContext(t.Context(), span))
+	if got := trace.SpanContextFromContext(obs.WithTraceparent(t.Context(), parent)); !got.Equal(span.WithRemote(true)) {
+		t.Errorf("got %v from %q", got, parent)
+	}
+	if none := obs.Traceparent(t.Context()); none != "" {
+		t.Errorf("no span was written as %q", none)
+	}
+	for _, none := range []string{"", "x"} {
+		if got := obs.Traceparent(obs.WithTraceparent(trace.ContextWithSpanContext(t.Context(), span), none)); got != parent {
+			t.Errorf("%q took the place of %q", none, parent)
+		}
+	}
+}
+
 func TestTracingIsOffWithoutAnEndpoint(t *testing.T) {
 	t.Parallel()
 	provider, stop, err := obs.NewTracing(t.Context(), obs.TraceConfig{}, service, slog.New(slog.DiscardHandler))

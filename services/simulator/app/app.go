@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"modal-github-runner/services/simulator/internal/actionsrunner"
+	"modal-github-runner/services/simulator/internal/fakedocker"
 	"modal-github-runner/services/simulator/internal/fakegithub"
 	"modal-github-runner/services/simulator/internal/fakegithub/control"
 	"modal-github-runner/services/simulator/internal/fakemodal"
@@ -129,6 +130,10 @@ func (a *App) world(o Options) (err error) {
 	if err := actionsrunner.WriteDistribution(home, o.Exe); err != nil {
 		return err
 	}
+	docker := filepath.Join(a.dir, "docker")
+	if err := fakedocker.Write(docker); err != nil {
+		return err
+	}
 	a.GitHub, err = fakegithub.New(fakegithub.Options{
 		Seed: o.Seed, AppID: o.AppID, AppKey: o.AppKey, Tokens: o.Tokens, RunnerExe: o.Exe, Log: o.Log,
 	})
@@ -138,7 +143,10 @@ func (a *App) world(o Options) (err error) {
 	a.Modal, err = fakemodal.New(fakemodal.Options{
 		TokenID: o.ModalTokenID, TokenSecret: o.ModalTokenSecret, Faults: a.GitHub.Faults,
 		// In the same file system as the runner's home, so that a sandbox's copy of it can be made of links.
-		Executor:  machine.Local{Root: a.dir, Env: map[string]string{"ACTIONS_RUNNER_HOME": home}},
+		Executor: machine.Local{
+			Root: a.dir, Volumes: machine.NewVolumes(filepath.Join(a.dir, "volumes")),
+			Env: map[string]string{"ACTIONS_RUNNER_HOME": home, "PATH": docker + ":" + machine.DefaultPath},
+		},
 		RouterURL: o.Router.url(),
 	})
 	return err

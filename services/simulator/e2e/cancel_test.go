@@ -60,6 +60,29 @@ func TestACancelledMatrixLeavesNoSandbox(t *testing.T) {
 	}
 }
 
+// Sandboxes that Modal has not scheduled can't be asked whether they have a job. They go all the same, and keep no worker from its work.
+func TestSandboxesThatModalHasNotScheduledGoWithTheirJobs(t *testing.T) {
+	s := start(t, rig.Options{Workers: 1})
+	s.faults(fault.Rule{Op: "modal.schedule", Latency: fault.Duration(time.Hour)})
+	const jobs = 24
+	s.dispatch(t.Context(), "acme/web", tasks(jobs, "matrix", 300)...)
+	eventually(t, "the matrix has its sandboxes", func(ctx context.Context) bool { return s.modal(ctx).Running == jobs })
+	s.faults()
+	if err := s.Simulator.CancelRun(t.Context(), s.job(t.Context(), "matrix-1").RunID); err != nil {
+		t.Fatal(err)
+	}
+	s.dispatch(t.Context(), "acme/web", task("beside", 1))
+	s.succeeds(2*soon, "beside")
+	within(t, 2*soon, "no sandbox is left", func(ctx context.Context) bool { return s.modal(ctx).Running == 0 })
+	beside := s.job(t.Context(), "beside").RunnerName
+	for _, sandbox := range s.modal(t.Context()).Sandboxes {
+		if sandbox.StartedAt.IsZero() == (sandbox.Name == beside) {
+			t.Errorf("sandbox %s started at %v", sandbox.Name, sandbox.StartedAt)
+		}
+	}
+	s.leavesNothing(6 * soon)
+}
+
 // count is how many jobs whose names begin so are in the status.
 func (s *system) count(ctx context.Context, prefix string, status world.Status) int {
 	s.t.Helper()

@@ -51,7 +51,7 @@ func TestChaos(t *testing.T) {
 	long(t)
 	l := newLinks(t)
 	s := start(t, rig.Options{Ingresses: chaosIngresses, Workers: chaosWorkers, Via: l.via})
-	c := &chaos{system: s, links: l, done: map[string]int{}}
+	c := &chaos{judge: newJudge(s, *chaosRate), links: l, done: map[string]int{}}
 	if err := s.Simulator.SetFaults(t.Context(), background...); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestChaos(t *testing.T) {
 	c.rage(schedule(*chaosSeed, *chaosTime), workload.Plan(o))
 	healed := time.Now()
 	final := c.settle(o.Jobs)
-	c.judge(final, o, time.Since(healed))
+	c.verdict(final, o, time.Since(healed))
 	for kind := range c.done {
 		if id, known := faults[kind]; known {
 			covers(t, id)
@@ -70,7 +70,7 @@ func TestChaos(t *testing.T) {
 }
 
 type chaos struct {
-	*system
+	*judge
 
 	links *links
 	done  map[string]int // mishaps, by their kind
@@ -100,6 +100,7 @@ func (c *chaos) rage(turns []turn, plan []workload.Dispatch) {
 		if err := c.Check(); err != nil {
 			c.t.Fatal(err)
 		}
+		c.look(c.t.Context())
 		<-ticker.C
 	}
 	if err := c.Simulator.SetFaults(c.t.Context()); err != nil {
@@ -129,6 +130,12 @@ func (c *chaos) take(now turn) {
 	if err != nil {
 		c.t.Fatalf("%s: %v", now.kind(), err)
 	}
+	switch broker := now.Program == "nats-server"; {
+	case broker && now.Begin:
+		c.brokerGoes()
+	case broker:
+		c.brokerIsBack()
+	}
 	if now.Begin {
 		c.done[now.kind()]++
 		c.sayf("%5.1f s: %v", now.At.Seconds(), now.mishap)
@@ -136,26 +143,26 @@ func (c *chaos) take(now turn) {
 }
 
 // process is the program of the name.
-func (c *chaos) process(name string) *process.Process {
+func (s *system) process(name string) *process.Process {
 	if name == "nats-server" {
-		return c.NATS()
+		return s.NATS()
 	}
 	if program(name) == "ingress" {
-		return c.Ingress(number(name))
+		return s.Ingress(number(name))
 	}
-	return c.Worker(number(name))
+	return s.Worker(number(name))
 }
 
-func (c *chaos) restart(name string) error {
-	ctx, cancel := context.WithTimeout(c.t.Context(), soon)
+func (s *system) restart(name string) error {
+	ctx, cancel := context.WithTimeout(s.t.Context(), soon)
 	defer cancel()
 	switch program(name) {
 	case "nats-server":
-		return c.StartNATS(ctx)
+		return s.StartNATS(ctx)
 	case "ingress":
-		return c.StartIngress(ctx, number(name))
+		return s.StartIngress(ctx, number(name))
 	default:
-		return c.StartWorker(ctx, number(name))
+		return s.StartWorker(ctx, number(name))
 	}
 }
 
@@ -177,6 +184,7 @@ func (c *chaos) settle(jobs int) report.Report {
 		if (now.Counts().Done() == jobs && now.Leaked() == 0) || time.Now().After(deadline) {
 			return now
 		}
+		c.look(c.t.Context())
 		if time.Since(last) >= settleNotice {
 			last = time.Now()
 			c.sayf("all is well again: %d of %d jobs have ended, %d sandboxes run, %d runners are registered",
@@ -186,40 +194,23 @@ func (c *chaos) settle(jobs int) report.Report {
 	}
 }
 
-// judge says how it went, by what GitHub and Modal saw and what the jobs themselves wrote.
-func (c *chaos) judge(final report.Report, o workload.Options, took time.Duration) {
+// verdict says how it went, by the invariants, what GitHub and Modal saw, and what the jobs themselves wrote.
+func (c *chaos) verdict(final report.Report, o workload.Options, took time.Duration) {
 	c.t.Helper()
+	violations, interrupted := c.served(c.t.Context())
 	modal := c.modal(c.t.Context())
 	github := c.github(c.t.Context())
-	ended := map[string]time.Time{}
-	for _, sandbox := range modal.Sandboxes {
-		ended[sandbox.Name] = sandbox.EndedAt
-	}
-	for name, most := range modal.MaxPerName {
-		if most > 1 {
-			c.t.Errorf("there were %d sandboxes at once for runner %s", most, name)
-		}
-	}
-	interrupted := 0
 	for _, j := range final.Jobs {
-		switch at := ended[j.RunnerName]; {
-		case j.Status != world.Completed:
-			c.t.Errorf("job %s (%d) is %s on %q", j.Name, j.ID, j.Status, j.RunnerName)
-		case j.Conclusion != world.Success:
-			c.t.Errorf("job %s (%d) ended in %s on %s: %s", j.Name, j.ID, j.Conclusion, j.RunnerName, j.Reason)
-		case !at.IsZero() && at.Before(j.CompletedAt):
-			interrupted++
-			c.t.Errorf("the sandbox of job %s (%d) ended at %s, the job at %s", j.Name, j.ID, at, j.CompletedAt)
+		if j.Conclusion != world.Success { // Even one that was given up for a reason.
+			c.t.Errorf("job %s (%d) is %s %s on %q: %s", j.Name, j.ID, j.Status, j.Conclusion, j.RunnerName, j.Reason)
 		}
 	}
 	c.ranOnce(o)
-	if final.Leaked() > 0 {
-		c.t.Errorf("left are the sandboxes %v and the registrations %v", final.Sandboxes, final.Registrations)
-	}
 	counts := final.Counts()
 	c.sayf("seed %d, %s of mishaps: %s", *chaosSeed, *chaosTime, list(c.done))
 	c.sayf("faults of GitHub and Modal: %s", list(github.Faults))
 	c.sayf("webhooks: %+v", github.Deliveries)
+	c.sayf("%d looks at the world, at %d of them at what the broker had, %d violations of invariants", c.looks, c.insights, violations)
 	c.sayf("%d jobs, %d succeeded, %d failed, %d sandboxes, settled in %s, %d interrupted, %d lost, %d leaked", o.Jobs, counts.Succeeded,
 		counts.Failed, len(modal.Sandboxes), took.Round(time.Second), interrupted, o.Jobs-counts.Done(), final.Leaked())
 }

@@ -21,10 +21,15 @@ func TestTheDemoSaysHowItWentAndLeavesNothing(t *testing.T) {
 		args      []string
 		interrupt string // sent SIGINT when a line contains this
 		exit      int
-		want      string // the last line but that of the error
+		want      string // a line; of the workload the last one but that of the error
 	}{
 		{name: "all is well", args: []string{"--jobs=6", "--ingresses=2"}, want: "demo: 6 jobs, 6 succeeded, 0 failed, 0 lost, 0 leaked"},
-		{name: "jobs that fail on purpose are no failure of ours", args: []string{"--jobs=3", "--fail=1"}, want: "demo: 3 jobs, 2 succeeded, 1 failed, 0 lost, 0 leaked"},
+		{
+			name: "each job of its scenario ends as it has to", args: []string{"--jobs=1"},
+			want: "demo: a fork's pull request (scenario): refused: " +
+				"untrusted: its code is that of stranger/api (pull_request), and pool scenario refuses such jobs",
+		},
+		{name: "jobs that fail on purpose are no failure of ours", args: []string{"--jobs=3", "--fail=1", "--no-scenario"}, want: "demo: 3 jobs, 2 succeeded, 1 failed, 0 lost, 0 leaked"},
 		{name: "it is interrupted at work", args: []string{"--jobs=25"}, interrupt: "done", exit: 1, want: "simulator: interrupt signal received"},
 		{name: "it is interrupted while it starts", args: []string{"--jobs=25"}, interrupt: "starting", exit: 1},
 	}

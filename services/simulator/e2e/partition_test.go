@@ -30,6 +30,7 @@ func TestAWebhookThatNATSDoesNotConfirmIsRefusedInTimeAndServedOnce(t *testing.T
 	l := newLinks(t)
 	s := start(t, rig.Options{Via: l.via, Env: []string{"ALLOWED_REPOS=Codertocat/Hello-World"}})
 	s.do(s.Simulator.AddOwner(t.Context(), "Codertocat", false, "Hello-World"))
+	job := s.inRun("Codertocat/Hello-World")
 	tests := []struct {
 		name  string
 		job   int64
@@ -44,7 +45,8 @@ func TestAWebhookThatNATSDoesNotConfirmIsRefusedInTimeAndServedOnce(t *testing.T
 			covers(t, tt.fault)
 			s := s.in(t)
 			eventually(t, "ingress is ready", func(ctx context.Context) bool { return s.ready(ctx, 0) })
-			body := remake(t, "workflow_job/queued.payload.json", map[string]any{"id": tt.job})
+			job["id"] = tt.job
+			body := remake(t, "workflow_job/queued.payload.json", job)
 			guid := newGUID()
 			l.poison(ingressNATS, tt.ill)
 			began := time.Now()

@@ -44,7 +44,7 @@ func TestPayloadsOfGitHub(t *testing.T) {
 	})
 	t.Run("a queued job with our label gets a sandbox", func(t *testing.T) {
 		s := s.in(t)
-		if got := s.post(t.Context(), "workflow_job", relabel(t, "workflow_job/queued.payload.json")); got != accepted {
+		if got := s.post(t.Context(), "workflow_job", remake(t, "workflow_job/queued.payload.json", s.inRun("Codertocat/Hello-World"))); got != accepted {
 			t.Fatalf("answered %+v, want %+v", got, accepted)
 		}
 		eventually(t, "a sandbox is made for the job", func(ctx context.Context) bool { return slices.Contains(s.served(ctx), job) })
@@ -87,6 +87,15 @@ func payloadFiles(t *testing.T, folder string) []string {
 func relabel(t *testing.T, file string) []byte {
 	t.Helper()
 	return remake(t, file, map[string]any{})
+}
+
+// inRun makes a workflow run of the repository, none of whose jobs is for us, and has a job be of it: GitHub is asked about the run.
+func (s *system) inRun(repo string) map[string]any {
+	s.t.Helper()
+	hosted := task("hosted", 0)
+	hosted.Labels = []string{"ubuntu-latest"}
+	s.dispatch(s.t.Context(), repo, hosted)
+	return map[string]any{"run_id": s.job(s.t.Context(), hosted.Name).RunID}
 }
 
 // remake is relabel with changes to the job.

@@ -1,8 +1,10 @@
 package e2e_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"modal-github-runner/services/simulator/internal/demo/rig"
 	"modal-github-runner/services/simulator/internal/fakemodal"
 	"modal-github-runner/services/simulator/internal/fakemodal/sandbox"
+	"modal-github-runner/services/simulator/internal/world"
 )
 
 const twoPools = `
@@ -83,6 +86,72 @@ func TestASandboxGetsWhatThePoolOfItsJobSays(t *testing.T) {
 	}
 }
 
+const keptPools = `
+pools:
+  plain: {labels: [modal], max: {docker: true, caches: [deps]}, cache: {size: 1GiB}}
+  box: {labels: [box], docker: true}
+`
+
+// The steps are those of jobs: commands of Docker, of the cache, and a tool that finds its own.
+func TestJobsHaveDockerAndWhatTheirRepositoryKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(path, []byte(keptPools), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, rig.Options{Env: []string{"POOLS_FILE=" + path}})
+	const keep = `[ ! -e "$GOCACHE/built" ] && echo x >"$GOCACHE/built" && mkdir d && echo $GITHUB_REPOSITORY >d/f && cache save deps-1 d`
+	const find = `[ -e "$GOCACHE/built" ] && cache restore deps- d && [ "$(cat d/f)" = acme/api ]`
+	for _, job := range []struct {
+		name, repo, run string
+		labels          []string
+		fails           bool
+	}{
+		{name: "contained", repo: "acme/api", run: "docker run --rm alpine true", labels: []string{"modal", "docker"}},
+		{name: "boxed", repo: "acme/api", run: "docker version", labels: []string{"box"}},
+		{name: "not-contained", repo: "acme/api", run: "docker run --rm alpine true", labels: []string{"modal"}, fails: true},
+		{name: "keeps", repo: "acme/api", run: keep, labels: []string{"modal"}},
+		{name: "finds", repo: "acme/api", run: find, labels: []string{"modal"}},
+		{name: "keeps-other", repo: "acme/web", run: keep, labels: []string{"modal"}},
+		{name: "keeps-more", repo: "acme/api", run: keep, labels: []string{"modal", "cache=DEPS"}},
+	} {
+		s.dispatch(t.Context(), job.repo, world.JobSpec{Name: job.name, Labels: job.labels, Steps: []world.StepSpec{{Run: job.run}}})
+		if !job.fails {
+			s.succeeds(soon, job.name)
+			s.leavesNothing(soon) // Then what it kept is committed.
+			continue
+		}
+		within(t, soon, "job "+job.name+" ends", func(ctx context.Context) bool { return s.job(ctx, job.name).Status == world.Completed })
+		said := ""
+		for _, step := range s.job(t.Context(), job.name).Steps {
+			said += step.Output
+		}
+		if !strings.Contains(said, "docker: not in this sandbox. Ask for it by the label docker") {
+			t.Errorf("job %s was told %q", job.name, said)
+		}
+	}
+	found := map[string]sandbox.Record{}
+	for _, made := range s.modal(t.Context()).Sandboxes {
+		for i := range made.Mounts {
+			made.Mounts[i].VolumeID = ""
+		}
+		for _, j := range s.github(t.Context()).Jobs {
+			if strconv.FormatInt(j.ID, 10) == made.Tags["job-id"] {
+				found[j.Name] = sandbox.Record{Runtime: made.Runtime, Mounts: made.Mounts}
+			}
+		}
+	}
+	mount := func(path string) []sandbox.Mount { return []sandbox.Mount{{Path: "/cache", SubPath: path}} }
+	for name, want := range map[string]sandbox.Record{
+		"contained": {Runtime: "vm", Mounts: mount("/acme/api/default")}, "boxed": {Runtime: "vm"},
+		"not-contained": {Mounts: mount("/acme/api/default")}, "finds": {Mounts: mount("/acme/api/default")},
+		"keeps-other": {Mounts: mount("/acme/web/default")}, "keeps-more": {Mounts: mount("/acme/api/deps")},
+	} {
+		if diff := cmp.Diff(want, found[name]); diff != "" {
+			t.Errorf("job %s: %s", name, diff)
+		}
+	}
+}
+
 const setPools = `
 pools:
   cpu:
@@ -94,7 +163,19 @@ pools:
     secrets: [hub]
     volumes: {models: {path: /models, read_only: true}}
     network: {mode: allow, domains: ["*.example.com"], cidrs: [203.0.113.0/24]}
-  gpu: {labels: [modal, gpu], gpu: T4, regions: [us], runtime: gvisor, env: {SHOWN: to all}, secrets: [hub], volumes: {models: {path: /m}}, network: {mode: block}}
+  gpu:
+    labels: [modal, gpu]
+    gpu: T4
+    regions: [us]
+    cloud: gcp
+    runtime: gvisor
+    docker: true
+    oidc: true
+    env: {SHOWN: to all}
+    secrets: [hub]
+    volumes: {models: {path: /m}}
+    cache: {size: 1GiB}
+    network: {mode: block}
   missing: {labels: [missing], secrets: [gone]}
 `
 
@@ -121,11 +202,11 @@ func TestASandboxIsWhereThePoolOfItsJobSaysAndReachesNoMore(t *testing.T) {
 			made.Mounts[i].VolumeID = ""
 		}
 		found[made.Tags["pool"]] = sandbox.Record{
-			Regions: made.Regions, Cloud: made.Cloud, Runtime: made.Runtime, Mounts: made.Mounts, Network: made.Network,
+			Regions: made.Regions, Cloud: made.Cloud, Runtime: made.Runtime, Options: made.Options, Mounts: made.Mounts, Network: made.Network,
 			Domains: made.Domains, CIDRs: made.CIDRs, EnvKeys: made.EnvKeys,
 		}
 	}
-	variables := []string{"ACTIONS_RUNNER_INPUT_JITCONFIG", "HUB_TOKEN", "RUNNER_IDLE_SECONDS", "SHOWN"}
+	variables := []string{"ACTIONS_RUNNER_INPUT_JITCONFIG", "HUB_TOKEN", "RUNNER_IDLE_SECONDS", "RUNNER_TRUSTED", "SHOWN"}
 	// The simulated GitHub has no name, only the address of this machine.
 	for pool, want := range map[string]sandbox.Record{
 		"cpu": {
@@ -133,8 +214,10 @@ func TestASandboxIsWhereThePoolOfItsJobSaysAndReachesNoMore(t *testing.T) {
 			Network: "allowlist", Domains: []string{"*.example.com"}, CIDRs: []string{"127.0.0.1/32", "203.0.113.0/24"}, EnvKeys: variables,
 		},
 		"gpu": {
-			Regions: []string{"us"}, Runtime: "gvisor", Mounts: []sandbox.Mount{{Path: "/m"}},
-			Network: "allowlist", CIDRs: []string{"127.0.0.1/32"}, EnvKeys: variables,
+			Regions: []string{"us"}, Cloud: "gcp", Runtime: "gvisor", Options: map[string]string{"enable_docker": "true"},
+			Mounts:  []sandbox.Mount{{Path: "/cache", SubPath: "/acme/api/default"}, {Path: "/m"}},
+			Network: "allowlist", CIDRs: []string{"127.0.0.1/32"},
+			EnvKeys: slices.Sorted(slices.Values(append(variables, "MODAL_IDENTITY_TOKEN", "RUNNER_CACHE", "RUNNER_CACHE_MIB", "RUNNER_DOCKER"))),
 		},
 	} {
 		if diff := cmp.Diff(want, found[pool]); diff != "" {
@@ -143,8 +226,16 @@ func TestASandboxIsWhereThePoolOfItsJobSaysAndReachesNoMore(t *testing.T) {
 	}
 
 	s.dispatch(t.Context(), "acme/api", missing)
-	told := s.concluded(strconv.FormatInt(s.job(t.Context(), "missing").ID, 10), "failure")
-	if want := `secret: must exist at Modal (got "gone")`; !strings.Contains(told.Summary, want) {
-		t.Errorf("the author of the job is told %+v", told)
+	id := strconv.FormatInt(s.job(t.Context(), "missing").ID, 10)
+	within(t, soon, "the job waits for what its pool lacks", func(ctx context.Context) bool {
+		return strings.Contains(string(s.operator(ctx, "jobs")), id) &&
+			strings.Contains(string(s.operator(ctx, "explain", id)), `secret: must exist at Modal (got "gone")`)
+	})
+	within(t, soon, "nothing more of its pool is tried", func(ctx context.Context) bool {
+		return strings.Contains(string(s.operator(ctx, "places")), "launches of pool missing do not start")
+	})
+	if err := s.Simulator.Make(t.Context(), fakemodal.Objects{Secrets: map[string]map[string]string{"gone": {"A": "b"}}}); err != nil {
+		t.Fatal(err)
 	}
+	s.succeeds(soon, "missing")
 }

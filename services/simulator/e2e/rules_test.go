@@ -38,7 +38,7 @@ type rule struct {
 var adapters = []string{
 	"services/worker/internal/forge", "services/worker/internal/fleet",
 	"services/worker/internal/ledger", "services/worker/internal/intake", "services/worker/internal/control",
-	"services/worker/internal/budget",
+	"services/worker/internal/budget", "services/worker/internal/builds",
 }
 
 var rules = []rule{

@@ -38,18 +38,19 @@ func TestNoSecretIsKeptLoggedOrShown(t *testing.T) {
 		t.Skip("needs /proc to read the arguments of processes")
 	}
 	var issued recorder
-	s := start(t, rig.Options{Workers: 2, Env: []string{"LOG_LEVEL=debug"}, Via: issued.proxy(t)})
+	traces := newCollector(t)
+	s := start(t, rig.Options{Workers: 2, Env: append(traces.env(), "LOG_LEVEL=debug"), Via: issued.proxy(t)})
 	faults := []fault.Rule{
 		{Op: "github.generate-jitconfig", Error: "502", Times: 2, After: true},
+		{Op: "github.generate-jitconfig", Error: "404", Times: 1},
 		{Op: "github.access-tokens", Error: "500", Times: 1},
-		{Op: "modal.SandboxCreateV2", Error: "INVALID_ARGUMENT", Times: 1},
 		{Op: "modal.SandboxCreateV2", Error: "UNAVAILABLE", Times: 9},
 	}
 	if err := s.Simulator.SetFaults(t.Context(), faults...); err != nil {
 		t.Fatal(err)
 	}
 	var arguments, metrics []byte
-	const unserved = 1 // INVALID_ARGUMENT is permanent: that job becomes a dead letter, which is looked through as well
+	const unserved = 1 // 404 is permanent: that job becomes a dead letter, which is looked through as well
 	const jobs = 8
 	for _, d := range workload.Plan(workload.Options{Jobs: jobs, Fail: 1}) {
 		if err := s.Simulator.Dispatch(t.Context(), d.Workflow); err != nil {
@@ -69,13 +70,14 @@ func TestNoSecretIsKeptLoggedOrShown(t *testing.T) {
 	for _, admin := range s.AdminURLs() {
 		metrics = append(metrics, getURL(t.Context(), t, admin+"/metrics").body...)
 	}
-	evidence := map[string][]byte{"arguments": arguments, "metrics": metrics, "messages": s.messages()}
+	evidence := map[string][]byte{"arguments": arguments, "metrics": metrics, "messages": s.messages(), "traces": traces.all()}
 	logs := s.files()
 	evidence["the logs of the workers"] = slices.Concat(logs["worker-1.log"], logs["worker-2.log"])
 	maps.Copy(evidence, logs)
 	// What the search relies on must be there, or it finds nothing for a wrong reason.
 	for name, want := range map[string]string{
 		"arguments": "worker", "metrics": "worker_launches_total", "messages": "dead.jobs.", "the logs of the workers": "runner not launched", "ingress-1.log": "webhook answered",
+		"traces": "generate-jitconfig: 404",
 	} {
 		if !bytes.Contains(evidence[name], []byte(want)) {
 			t.Errorf("%s do not contain %q", name, want)
@@ -119,6 +121,16 @@ func (s *system) canaries(issued []string) map[string]string {
 // messages are all that lies in NATS, key-value buckets included, with subjects and headers.
 func (s *system) messages() []byte {
 	s.t.Helper()
+	var all bytes.Buffer
+	for _, m := range s.stored() {
+		fmt.Fprintf(&all, "%s %v %s\n", m.Subject, m.Header, m.Data)
+	}
+	return all.Bytes()
+}
+
+// stored are the messages of all streams, those of key-value buckets among them.
+func (s *system) stored() []*jetstream.RawStreamMsg {
+	s.t.Helper()
 	conn, err := nats.Connect(s.NATSURL())
 	if err != nil {
 		s.t.Fatal(err)
@@ -128,7 +140,7 @@ func (s *system) messages() []byte {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	var all bytes.Buffer
+	var all []*jetstream.RawStreamMsg
 	streams := js.ListStreams(s.t.Context())
 	for info := range streams.Info() {
 		stream, err := js.Stream(s.t.Context(), info.Config.Name)
@@ -143,13 +155,13 @@ func (s *system) messages() []byte {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			fmt.Fprintf(&all, "%s %v %s\n", m.Subject, m.Header, m.Data)
+			all = append(all, m)
 		}
 	}
 	if err := streams.Err(); err != nil {
 		s.t.Fatal(err)
 	}
-	return all.Bytes()
+	return all
 }
 
 // files are the logs, and what nats-server stored, messages among it that were replaced or removed since.

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -89,7 +90,7 @@ func start(t *testing.T, o rig.Options) *system {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Bin, o.Dir, o.Seed = bin, t.ArtifactDir(), 1 // kept by go test -artifacts
+	o.Bin, o.Dir, o.Seed = cmp.Or(o.Bin, bin), t.ArtifactDir(), 1 // kept by go test -artifacts
 	o.Ingresses, o.Workers = max(1, o.Ingresses), max(1, o.Workers)
 	r, err := rig.Start(t.Context(), o)
 	if err != nil {

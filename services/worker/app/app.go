@@ -3,7 +3,9 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +25,7 @@ import (
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/internal/obs"
 	"modal-github-runner/services/worker/internal/adminapi"
+	"modal-github-runner/services/worker/internal/builds"
 	"modal-github-runner/services/worker/internal/conditional"
 	"modal-github-runner/services/worker/internal/control"
 	"modal-github-runner/services/worker/internal/fleet"
@@ -31,6 +34,7 @@ import (
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/ledger"
 	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/rollout"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -76,6 +80,11 @@ type App struct {
 	// surveyor is the forge of the sweeps, which ask again and again for what seldom changes.
 	surveyor *forge.Forge
 	control  *control.Control
+	builds   *builds.Book
+	limits   limits
+	records  *ledger.Ledger
+	places   *places.Book
+	rollout  *rollout.Rollout
 	rules    rules
 	metrics  *metrics
 	sweeps   sweeps
@@ -109,23 +118,17 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		return nil, err
 	}
 	a.stack.Push("tracing", flush)
-	conn, err := natsx.Connect(cfg.NATS, natsx.Options{Name: serviceName, Logger: log, Registry: registry, Extra: o.NATS})
+	conn, err := a.connect(registry)
 	if err != nil {
 		return nil, err
 	}
-	a.stack.Push("nats", func(ctx context.Context) error { return natsx.Drain(ctx, conn) })
-	js, err := natsx.JetStream(conn)
+	js := a.js
+	a.sayWhoHasNoCache()
+	a.guard, err = natsx.NewGuard(natsx.GuardOptions{
+		JS: js, Topology: func() wire.Topology { return wire.JobsTopology(a.rules.names()) },
+		Replicas: cfg.NATS.Replicas, AddReplicas: true, Log: log, Registry: registry,
+	})
 	if err != nil {
-		return nil, err
-	}
-	source, err := openPools(cfg.PoolsFile, log, registry)
-	if err != nil {
-		return nil, err
-	}
-	a.js, a.rules = js, rules{source, forge.Reach(cfg.apiURL())}
-	a.guard = natsx.NewGuard(js, func() wire.Topology { return wire.JobsTopology(a.rules.names()) }, log)
-	a.control = control.New(js)
-	if err := a.adapters(js, registry); err != nil {
 		return nil, err
 	}
 	m, err := newMetrics(registry)
@@ -133,11 +136,11 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		return nil, err
 	}
 	a.metrics = m
-	publisher, records, book := intake.NewPublisher(js), ledger.New(js), places.NewBook(js)
+	publisher, records, book := intake.NewPublisher(js), a.records, a.places
 	launcher := launch.New(launch.Options{
 		Ledger: records, Forge: a.forge, Authors: a.forge, Fleet: a.fleet, Queue: publisher,
-		Places: book, Rules: a.rules, Observer: m, PoolOf: a.rules.sandboxFor, Log: log,
-		Admit: a.admit, Ready: a.fleet.Ready, Now: o.Now,
+		Places: book, Rules: a.rules, Observer: m, PoolOf: a.rules.sandboxFor, Tracer: tracing.Tracer(serviceName), Log: log,
+		Admit: gate{a.cfg.AllowedRepos, a.rules, a.forge.Origin}.admit, Ready: a.ready, Tried: a.rollout.Tried, Now: o.Now,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})
 	options := intake.Options{
@@ -153,13 +156,32 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	return a, a.listen(ctx, registry, conn, questions)
 }
 
+// connect makes what speaks to NATS, GitHub and Modal.
+func (a *App) connect(registry *prometheus.Registry) (*nats.Conn, error) {
+	conn, err := natsx.Connect(a.cfg.NATS, natsx.Options{Name: serviceName, Logger: a.log, Registry: registry, Extra: a.options.NATS})
+	if err != nil {
+		return nil, err
+	}
+	a.stack.Push("nats", func(ctx context.Context) error { return natsx.Drain(ctx, conn) })
+	if a.js, err = natsx.JetStream(conn); err != nil {
+		return nil, err
+	}
+	source, err := openPools(a.cfg.PoolsFile, a.log, registry)
+	if err != nil {
+		return nil, err
+	}
+	a.rules = rules{source, forge.Reach(a.cfg.apiURL())}
+	a.control, a.builds = control.New(a.js), builds.New(a.js, crand.Text(), a.log)
+	a.records, a.places = ledger.New(a.js), places.NewBook(a.js)
+	return conn, a.adapters(a.js, registry)
+}
+
 func (a *App) adapters(js jetstream.JetStream, registry *prometheus.Registry) error {
 	github, err := forge.NewMetrics(registry)
 	if err != nil {
 		return err
 	}
-	limits, err := newLimits(js, registry, a.log)
-	if err != nil {
+	if a.limits, err = newLimits(js, registry, a.log); err != nil {
 		return err
 	}
 	// As http.DefaultTransport, proxies included, with idle connections for a whole burst of launches.
@@ -169,8 +191,9 @@ func (a *App) adapters(js jetstream.JetStream, registry *prometheus.Registry) er
 	}
 	a.stack.Push("github", func(context.Context) error { transport.CloseIdleConnections(); return nil })
 	options := forge.Options{
-		APIURL: a.cfg.apiURL(), Apps: a.cfg.apps(), Token: a.cfg.GitHubToken,
-		Scope: a.cfg.RunnerScope, GroupID: a.cfg.RunnerGroupID, Transport: transport, Budget: limits, Metrics: github,
+		APIURL: a.cfg.apiURL(), PublicURL: a.cfg.publicURL(), Apps: a.cfg.apps(), Token: a.cfg.GitHubToken,
+		Scope: a.cfg.RunnerScope, Enterprise: a.cfg.Enterprise, Group: a.cfg.RunnerGroup, GroupID: cmp.Or(a.cfg.RunnerGroupID, forge.DefaultGroup),
+		Transport: transport, Budget: a.limits, Metrics: github,
 	}
 	a.forge = forge.New(options)
 	options.Transport = conditional.New(transport)
@@ -179,10 +202,13 @@ func (a *App) adapters(js jetstream.JetStream, registry *prometheus.Registry) er
 	if err != nil {
 		return err
 	}
+	if a.rollout, err = a.newRollout(registry); err != nil {
+		return err
+	}
 	a.fleet = fleet.New(fleet.Options{
 		TokenID: a.cfg.ModalTokenID, TokenSecret: a.cfg.ModalTokenSecret,
 		Environment: a.cfg.ModalEnvironment, App: a.cfg.ModalApp, Deployment: a.control.Deployment,
-		Metrics: modal, Log: a.log,
+		Images: a.rules.images, Builds: a.builds, Trials: a.rollout, Metrics: modal, Log: a.log,
 	})
 	a.stack.Push("modal", func(context.Context) error { a.fleet.Close(); return nil })
 	return nil
@@ -205,9 +231,13 @@ func (a *App) listen(ctx context.Context, registry *prometheus.Registry, conn *n
 	return nil
 }
 
-// admit returns nil if the job's repository may use our runners, else why not.
-func (a *App) admit(j run.Job) error {
-	return wire.AdmitRepo(a.cfg.AllowedRepos, j.Owner, j.Repo, j.Private)
+// ready returns nil if there is an image that the job's sandbox can start from. Of a job that can have none, launching tells why.
+func (a *App) ready(j run.Job) error {
+	pool, err := a.rules.sandboxFor(j)
+	if err != nil {
+		return nil //nolint:nilerr // as said
+	}
+	return a.fleet.Ready(pool)
 }
 
 // Addr is where the admin listener listens.
@@ -223,10 +253,14 @@ func (a *App) Run(ctx context.Context) error {
 
 	var keeping, pulling sync.WaitGroup
 	keeping.Go(func() { a.guard.Run(background) })
+	keeping.Go(func() { a.limits.Run(background) })
 	keeping.Go(func() {
-		a.fleet.KeepImage(background, func(ctx context.Context) (run.RunnerRelease, error) {
-			return a.forge.Release(ctx, a.cfg.RunnerVersion)
-		})
+		select {
+		case <-ctx.Done():
+		case <-a.guard.Verified(): // What is built already is on record there.
+			keeping.Go(func() { a.rollout.Run(background) })
+			a.fleet.KeepImages(background, a.releases())
+		}
 	})
 	keeping.Go(func() {
 		select {

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -164,7 +163,7 @@ func hangingGitHub(t *testing.T) (url string, asked <-chan struct{}) {
 	came := make(chan struct{}, 100)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/actions/jobs/7") {
-			w.WriteHeader(http.StatusServiceUnavailable)
+			onlyRuns(w, r)
 			return
 		}
 		if _, err := io.Copy(io.Discard, r.Body); err != nil { // Only then the server notices that the client has gone.
@@ -175,6 +174,15 @@ func hangingGitHub(t *testing.T) (url string, asked <-chan struct{}) {
 	}))
 	t.Cleanup(server.Close)
 	return server.URL, came
+}
+
+// onlyRuns is a GitHub that tells of workflow runs, all of which are of their own private repository, and of nothing else.
+func onlyRuns(w http.ResponseWriter, r *http.Request) {
+	if !strings.Contains(r.URL.Path, "/actions/runs/") {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, `{"event": "push", "repository": {"id": 5, "private": true}, "head_repository": {"id": 5}}`)
 }
 
 func TestALaunchThatIsInHandAtAHardStopIsAnotherWorkers(t *testing.T) {
@@ -212,15 +220,7 @@ func TestAnAdminAddressThatIsTakenIsAnError(t *testing.T) {
 
 func publish(t *testing.T, server *natstest.Server, ev *jobsv1.JobEvent) {
 	t.Helper()
-	conn, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := server.JetStream(t)
 	subject, err := wire.Subject(ev)
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,8 @@ const serviceName = "worker"
 type commands struct {
 	OperatorCommands
 	cli.Commands
+
+	Images imagesCommand `cmd:"" help:"Build what sandboxes start from ahead, or list it."`
 }
 
 // Main runs the command that args ask for and returns the exit code, as [cli.Service.Main] does.
@@ -47,13 +49,20 @@ func service() cli.Service[Config] {
 }
 
 func serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	// Modal's SDK would read a developer's ~/.modal.toml beside what is configured here.
-	if err := os.Setenv("MODAL_CONFIG_PATH", os.DevNull); err != nil {
-		return fmt.Errorf("MODAL_CONFIG_PATH: %w", err)
+	if err := ignoreModalFile(); err != nil {
+		return err
 	}
 	a, err := New(ctx, Options{Config: cfg, Logger: log})
 	if err != nil {
 		return err
 	}
 	return a.Run(ctx)
+}
+
+// ignoreModalFile keeps Modal's SDK from reading a developer's ~/.modal.toml beside what is configured here.
+func ignoreModalFile() error {
+	if err := os.Setenv("MODAL_CONFIG_PATH", os.DevNull); err != nil {
+		return fmt.Errorf("MODAL_CONFIG_PATH: %w", err)
+	}
+	return nil
 }

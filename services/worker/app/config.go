@@ -30,7 +30,7 @@ type Config struct {
 	Log   obs.LogConfig
 	Trace obs.TraceConfig
 
-	AllowedRepos []wire.RepoPattern `doc:"repositories whose jobs run, a comma list of owner/repo and owner/*; without it all that are not public. A public one must be named as owner/repo, since strangers' pull requests run there" env:"ALLOWED_REPOS"`
+	AllowedRepos []wire.RepoPattern `doc:"repositories whose jobs run, a comma list of owner/repo and owner/*; without it all that are not public. A public one must be named as owner/repo, since anybody can open pull requests there" env:"ALLOWED_REPOS"`
 
 	PoolsFile string `doc:"YAML file of the pools: labels, sizes, limits, weights, prices; read again when it changes. Without it there is the pool default for the label modal" env:"POOLS_FILE"`
 
@@ -42,11 +42,13 @@ type Config struct {
 	AppIDs      []int64              `doc:"id of the GitHub App; of several, a comma list, that of the one with the webhook first" env:"GITHUB_APP_ID"`
 	AppKey      *config.SecretSource `doc:"the App's private key, PEM; of several Apps one after the other, in the order of GITHUB_APP_ID" env:"GITHUB_APP_PRIVATE_KEY"`
 	GitHubToken *config.SecretSource `doc:"a personal access token, instead of an App"  env:"GITHUB_TOKEN" form:"token"`
-	GitHubURL   *url.URL             `doc:"GitHub's REST API; for GitHub Enterprise Server https://HOST/api/v3. Unset: https://api.github.com" env:"GITHUB_API_URL" schemes:"https,http"`
-	GHESDomain  string               `doc:"host of a GitHub Enterprise Server, instead of GITHUB_API_URL" env:"GITHUB_ENTERPRISE_DOMAIN"`
+	GitHubURL   *url.URL             `doc:"GitHub's REST API; for GitHub Enterprise Server https://HOST/api/v3, for a company at ghe.com https://api.COMPANY.ghe.com. Unset: https://api.github.com" env:"GITHUB_API_URL" schemes:"https,http"`
+	GHESDomain  string               `doc:"host of a GitHub Enterprise Server or of a company at ghe.com, instead of GITHUB_API_URL" env:"GITHUB_ENTERPRISE_DOMAIN"`
 
-	RunnerScope   forge.RunnerScope `default:"repo"   doc:"where runners are registered: repo or org"              env:"RUNNER_SCOPE"`
-	RunnerGroupID int64             `default:"1"      doc:"runner group that runners join; 1 is GitHub's default"  env:"RUNNER_GROUP_ID" min:"1"`
+	RunnerScope   forge.RunnerScope `default:"repo"   doc:"where runners are registered: repo, org or enterprise"              env:"RUNNER_SCOPE"`
+	Enterprise    string            `doc:"with RUNNER_SCOPE=enterprise: the enterprise's name in the URLs of its pages, github.com/enterprises/NAME" env:"RUNNER_ENTERPRISE"`
+	RunnerGroupID int64             `doc:"id of the runner group that runners join. Without it and RUNNER_GROUP it is 1, GitHub's default" env:"RUNNER_GROUP_ID" min:"1"`
+	RunnerGroup   string            `doc:"name of that group, instead of its id, with RUNNER_SCOPE=org or enterprise: each organization's own group of that name, or the enterprise's" env:"RUNNER_GROUP"`
 	RunnerVersion string            `default:"latest" doc:"version of the runner, such as 2.330.0, or latest"      env:"RUNNER_VERSION"`
 
 	ModalTokenID     *config.SecretSource `doc:"id of the Modal token"                     env:"MODAL_TOKEN_ID"     form:"token" required:"true"`
@@ -66,6 +68,7 @@ type AdminConfig struct {
 
 var (
 	versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
+	slugForm    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
 	appForm     = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 )
 
@@ -95,8 +98,43 @@ func (c *Config) Validate() error {
 	if c.RunnerVersion != forge.Latest && !versionForm.MatchString(c.RunnerVersion) {
 		invalid("RUNNER_VERSION", `must be "latest" or a version such as 2.330.0`, c.RunnerVersion)
 	}
+	errs = append(errs, c.checkGroup(), c.checkEnterprise())
 	if !appForm.MatchString(c.ModalApp) {
 		invalid("MODAL_APP", "must be 1 to 64 letters, digits, dots, dashes and underscores", c.ModalApp)
+	}
+	return errors.Join(errs...)
+}
+
+// sharesRunners reports whether an organization's repositories have runners in common.
+func (c *Config) sharesRunners() bool { return c.RunnerScope != forge.ScopeRepo }
+
+// checkEnterprise: its runners need its name, and GitHub gives them to no App.
+func (c *Config) checkEnterprise() error {
+	const enterprise, scope, appID = "RUNNER_ENTERPRISE", "RUNNER_SCOPE", "GITHUB_APP_ID"
+	is := c.RunnerScope == forge.ScopeEnterprise
+	switch {
+	case is && c.Enterprise == "":
+		return config.Broken("is required with RUNNER_SCOPE=enterprise", enterprise, scope)
+	case !is && c.Enterprise != "":
+		return config.Invalid(enterprise, "must not be set without RUNNER_SCOPE=enterprise", c.Enterprise, scope)
+	case is && !slugForm.MatchString(c.Enterprise):
+		return config.Invalid(enterprise, "must be the enterprise's name in URLs: letters, digits, dashes and underscores", c.Enterprise)
+	case is && len(c.AppIDs) > 0:
+		return config.Broken("must not be set with RUNNER_SCOPE=enterprise: GitHub lets no App register runners of enterprises, a GITHUB_TOKEN must",
+			appID, scope)
+	}
+	return nil
+}
+
+// checkGroup: only organizations and enterprises have groups of their own to name, and a group is told in one way.
+func (c *Config) checkGroup() error {
+	const group, id, scope = "RUNNER_GROUP", "RUNNER_GROUP_ID", "RUNNER_SCOPE"
+	var errs []error
+	if c.RunnerGroup != "" && c.RunnerScope == forge.ScopeRepo {
+		errs = append(errs, config.Invalid(group, "must not be set without RUNNER_SCOPE=org or enterprise", c.RunnerGroup, scope))
+	}
+	if c.RunnerGroup != "" && c.RunnerGroupID != 0 {
+		errs = append(errs, config.Invalid(group, "must not be set together with RUNNER_GROUP_ID", c.RunnerGroup, id))
 	}
 	return errors.Join(errs...)
 }
@@ -170,10 +208,15 @@ func isRSAKey(key config.Secret) bool {
 	return err == nil && isRSA
 }
 
+// publicAPI is the host of the REST API of github.com.
+const publicAPI = "api.github.com"
+
 // apiURL is where GitHub's REST API is, without a trailing slash.
 func (c *Config) apiURL() *url.URL {
-	u := &url.URL{Scheme: "https", Host: "api.github.com"}
-	switch {
+	u := &url.URL{Scheme: "https", Host: publicAPI}
+	switch domain := strings.ToLower(c.GHESDomain); {
+	case strings.HasSuffix(domain, ".ghe.com"):
+		u = &url.URL{Scheme: "https", Host: "api." + strings.TrimPrefix(domain, "api.")}
 	case c.GHESDomain != "":
 		u = &url.URL{Scheme: "https", Host: c.GHESDomain, Path: "/api/v3"}
 	case c.GitHubURL != nil:
@@ -182,4 +225,13 @@ func (c *Config) apiURL() *url.URL {
 	trimmed := *u
 	trimmed.Path = strings.TrimSuffix(trimmed.Path, "/")
 	return &trimmed
+}
+
+// publicURL is the API of github.com if GitHub is another one, and else nil. What is asked without encryption is the simulator: it knows
+// all that it needs.
+func (c *Config) publicURL() *url.URL {
+	if u := c.apiURL(); u.Scheme != "https" || strings.EqualFold(u.Host, publicAPI) {
+		return nil
+	}
+	return &url.URL{Scheme: "https", Host: publicAPI}
 }

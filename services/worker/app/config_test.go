@@ -92,8 +92,21 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 		{"a domain that ends with a colon", good("GITHUB_ENTERPRISE_DOMAIN=host:"), `GITHUB_ENTERPRISE_DOMAIN: must be a host name (got "host:")`},
 		{"a domain that begins with a dash", good("GITHUB_ENTERPRISE_DOMAIN=-host"), `GITHUB_ENTERPRISE_DOMAIN: must be a host name (got "-host")`},
 		{"two servers", good("GITHUB_ENTERPRISE_DOMAIN=host", "GITHUB_API_URL=https://host"), `GITHUB_ENTERPRISE_DOMAIN: must not be set together with GITHUB_API_URL (got "host")`},
-		{"a scope that is none", good("RUNNER_SCOPE=team"), `RUNNER_SCOPE: must be repo or org (got "team")`},
+		{"a scope that is none", good("RUNNER_SCOPE=team"), `RUNNER_SCOPE: must be repo, org or enterprise (got "team")`},
+		{"an enterprise of no name", good("RUNNER_SCOPE=enterprise"), `RUNNER_ENTERPRISE: is required with RUNNER_SCOPE=enterprise`},
+		{"an enterprise for runners of repositories", good("RUNNER_ENTERPRISE=corp"), `RUNNER_ENTERPRISE: must not be set without RUNNER_SCOPE=enterprise (got "corp")`},
+		{
+			"an enterprise by its URL", good("RUNNER_SCOPE=enterprise", "RUNNER_ENTERPRISE=enterprises/corp"),
+			`RUNNER_ENTERPRISE: must be the enterprise's name in URLs: letters, digits, dashes and underscores (got "enterprises/corp")`,
+		},
+		{
+			"an enterprise's runners by an App", slices.Concat(modal, []string{"RUNNER_SCOPE=enterprise", "RUNNER_ENTERPRISE=corp", "GITHUB_APP_ID=1", "GITHUB_APP_PRIVATE_KEY=" + appKey(t)}),
+			`GITHUB_APP_ID: must not be set with RUNNER_SCOPE=enterprise: GitHub lets no App register runners of enterprises, a GITHUB_TOKEN must`,
+		},
 		{"a group that is none", good("RUNNER_GROUP_ID=0"), `RUNNER_GROUP_ID: must be at least 1 (got "0")`},
+		{"a group of a repository", good("RUNNER_GROUP=gpu"), `RUNNER_GROUP: must not be set without RUNNER_SCOPE=org or enterprise (got "gpu")`},
+		{"a group by name and by id", good("RUNNER_SCOPE=org", "RUNNER_GROUP=gpu", "RUNNER_GROUP_ID=1"), `RUNNER_GROUP: must not be set together with RUNNER_GROUP_ID (got "gpu")`},
+		{"a group in a scope that is none", good("RUNNER_SCOPE=team", "RUNNER_GROUP=gpu"), `RUNNER_SCOPE: must be repo, org or enterprise (got "team")`},
 		{"a version that is none", good("RUNNER_VERSION=v2.330.0"), `RUNNER_VERSION: must be "latest" or a version such as 2.330.0 (got "v2.330.0")`},
 		{"an App of Modal's that can't be", good("MODAL_APP=a b"), `MODAL_APP: must be 1 to 64 letters, digits, dots, dashes and underscores (got "a b")`},
 		{"an App of Modal's that is too long", good("MODAL_APP=" + strings.Repeat("a", 65)), `MODAL_APP: must be 1 to 64 letters, digits, dots, dashes and underscores (got "` + strings.Repeat("a", 65) + `")`},
@@ -111,7 +124,7 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 		{
 			"a pools file with mistakes", good("POOLS_FILE=testdata/mistakes.yaml"),
 			`POOLS_FILE: testdata/mistakes.yaml: line 4: pools.big.cpu: must be between 0.125 and 128 (got "1000")
-POOLS_FILE: testdata/mistakes.yaml: line 5: pools.big.disk: is not known, must be one of labels, cpu, cpu_limit, memory, memory_limit, gpu, timeout, idle_limit, max_sandboxes, daily_budget_usd, create_rate, allow, max, regions, cloud, runtime, env, secrets, volumes, network`,
+POOLS_FILE: testdata/mistakes.yaml: line 5: pools.big.disk: is not known, must be one of labels, cpu, cpu_limit, memory, memory_limit, gpu, timeout, idle_limit, max_sandboxes, daily_budget_usd, create_rate, image, allow, untrusted, max, regions, cloud, runtime, docker, env, secrets, oidc, volumes, cache, network`,
 		},
 		{"a typo", good("WORKER_SOFTSTOP=1s"), `WORKER_SOFTSTOP: is not a known variable, did you mean WORKER_SOFT_STOP?`},
 	}
@@ -151,7 +164,7 @@ func TestAllBadVariablesAreNamedAtOnce(t *testing.T) {
 		`MODAL_SERVER_URL: must have no path and no trailing slash (got "http://b/c")`,
 		`MODAL_TOKEN_ID: is required (or MODAL_TOKEN_ID_FILE)`,
 		`MODAL_TOKEN_SECRET: is required (or MODAL_TOKEN_SECRET_FILE)`,
-		`RUNNER_SCOPE: must be repo or org (got "team")`,
+		`RUNNER_SCOPE: must be repo, org or enterprise (got "team")`,
 		`RUNNER_VERSION: must be "latest" or a version such as 2.330.0 (got "new")`,
 		`WORKER_LAUNCHES: must be a whole number (got "many")`,
 		`WORKER_X: is not a known variable`,
@@ -201,6 +214,8 @@ func TestConfigurationsThatCanWork(t *testing.T) {
 		"GitHub Enterprise Server, by its URL": good("GITHUB_API_URL=https://host.example/api/v3/"),
 		"the simulator":                        good("INSECURE_DEV=1", "GITHUB_API_URL=http://127.0.0.1:1", "MODAL_SERVER_URL=http://127.0.0.1:2"),
 		"runners of an organization":           good("RUNNER_SCOPE=org", "RUNNER_GROUP_ID=7", "RUNNER_VERSION=2.330.0"),
+		"runners of an enterprise":             good("RUNNER_SCOPE=enterprise", "RUNNER_ENTERPRISE=octo-corp", "RUNNER_GROUP=gpu"),
+		"runners of a group by its name":       good("RUNNER_SCOPE=org", "RUNNER_GROUP=gpu machines", "RUNNER_GROUP_ID="),
 		"no soft stop":                         good("WORKER_SOFT_STOP=0s"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -263,7 +278,7 @@ func TestCheckShowsWhatIsInEffectButNoSecret(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"GITHUB_TOKEN": "[redacted] env", "MODAL_TOKEN_ID": "[redacted] env", "MODAL_TOKEN_SECRET": "[redacted] env",
-		"GITHUB_APP_PRIVATE_KEY": "- default", "GITHUB_APP_ID": "- default", "LOG_LEVEL": "info default", "RUNNER_SCOPE": "org env", "RUNNER_GROUP_ID": "1 default", "WORKER_SOFT_STOP": "30s default",
+		"GITHUB_APP_PRIVATE_KEY": "- default", "GITHUB_APP_ID": "- default", "LOG_LEVEL": "info default", "RUNNER_SCOPE": "org env", "RUNNER_GROUP_ID": "- default", "RUNNER_GROUP": "- default", "WORKER_SOFT_STOP": "30s default",
 	} {
 		if rows[name] != want {
 			t.Errorf("%s: %q, want %q", name, rows[name], want)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,9 +53,17 @@ func hookedGitHub(t *testing.T) (url string, again map[string]chan struct{}) {
 
 func TestWhatWebhooksOfRepositoriesAndOrganizationsDidNotBringIsSentAgain(t *testing.T) {
 	t.Parallel()
+	for _, scope := range []string{"RUNNER_SCOPE=org", "RUNNER_SCOPE=enterprise RUNNER_ENTERPRISE=corp"} {
+		t.Run(scope, func(t *testing.T) { sendsAgain(t, strings.Fields(scope)...) })
+	}
+}
+
+// sendsAgain starts a worker, and waits until all that was missed is sent again.
+func sendsAgain(t *testing.T, environ ...string) {
+	t.Helper()
 	server := natstest.Start(t)
 	github, again := hookedGitHub(t)
-	start(t, "NATS_URL="+server.URL(), "GITHUB_API_URL="+github, "RUNNER_SCOPE=org", "ALLOWED_REPOS=octo/repo,acme/*")
+	start(t, append(environ, "NATS_URL="+server.URL(), "GITHUB_API_URL="+github, "ALLOWED_REPOS=octo/repo,acme/*")...)
 	for _, sent := range again {
 		await(t, sent)
 	}

@@ -27,7 +27,17 @@ func newLimits(js jetstream.JetStream, registry *prometheus.Registry, log *slog.
 	})}, nil
 }
 
-// Take implements forge.Budget. The lanes have the same names on both sides.
-func (l limits) Take(ctx context.Context, caller string, lane forge.Lane, points int) (done func(), err error) {
-	return l.Budget.Take(ctx, caller, budget.Lane(lane), points)
+// Room implements forge.Budget.
+func (l limits) Room(caller string, r forge.Request) error {
+	return l.Budget.Room(caller, requestOf(r))
+}
+
+// Take implements forge.Budget.
+func (l limits) Take(ctx context.Context, caller string, r forge.Request) (done func(), err error) {
+	return l.Budget.Take(ctx, caller, requestOf(r))
+}
+
+// requestOf is r as the budget knows it. The lanes have the same names on both sides.
+func requestOf(r forge.Request) budget.Request {
+	return budget.Request{Lane: budget.Lane(r.Lane), Points: r.Points, Of: r.Of}
 }

@@ -39,7 +39,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		queueToStart: prometheus.NewHistogramVec(obs.SecondsHistogram("worker_queue_to_start_seconds",
 			"Time from the verified webhook to a runner's taking the job."), []string{"pool"}),
 		steps: prometheus.NewHistogramVec(obs.SecondsHistogram("worker_step_seconds",
-			"Time of one step of a launch: intent, jit, create, record or ack."), []string{"step"}),
+			"Time of one step of a launch: origin, intent, jit, create, record or ack."), []string{"step"}),
 		slots: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "worker_slots", Help: "Messages that this worker may have in hand, by consumer.",
 		}, []string{"kind"}),

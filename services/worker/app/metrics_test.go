@@ -20,6 +20,7 @@ import (
 	"modal-github-runner/services/worker/internal/budget"
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/forge"
+	"modal-github-runner/services/worker/internal/rollout"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -63,6 +64,9 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := budget.NewMetrics(registry); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rollout.NewMetrics(registry); err != nil {
 		t.Fatal(err)
 	}
 	if err := registry.Register(obs.NewConfigInfo(serviceName, func() (string, error) { return "default", nil })); err != nil {
@@ -114,21 +118,35 @@ func TestWhereGitHubIs(t *testing.T) {
 		}
 		return u
 	}
+	const public = "https://api.github.com"
 	tests := []struct {
-		name string
-		cfg  Config
-		want string
+		name           string
+		cfg            Config
+		want, releases string // where else the runner's releases are
 	}{
-		{"nothing is set", Config{}, "https://api.github.com"},
-		{"a server by its name", Config{GHESDomain: "host:8443"}, "https://host:8443/api/v3"},
-		{"a server by its URL", Config{GitHubURL: parse("https://host/api/v3")}, "https://host/api/v3"},
-		{"a slash at the end does not count", Config{GitHubURL: parse("https://host/api/v3/")}, "https://host/api/v3"},
+		{"nothing is set", Config{}, public, ""},
+		{"github.com by its URL", Config{GitHubURL: parse("https://API.github.com/")}, "https://API.github.com", ""},
+		{"a server by its name", Config{GHESDomain: "host:8443"}, "https://host:8443/api/v3", public},
+		{"a server by its URL", Config{GitHubURL: parse("https://host/api/v3")}, "https://host/api/v3", public},
+		{"a slash at the end does not count", Config{GitHubURL: parse("https://host/api/v3/")}, "https://host/api/v3", public},
+		{"a company at ghe.com by its name", Config{GHESDomain: "Octo.ghe.com"}, "https://api.octo.ghe.com", public},
+		{"by the name of its API", Config{GHESDomain: "api.octo.ghe.com"}, "https://api.octo.ghe.com", public},
+		{"a company at ghe.com by its URL", Config{GitHubURL: parse("https://api.octo.ghe.com")}, "https://api.octo.ghe.com", public},
+		{"a server that only looks so", Config{GHESDomain: "octo.ghe.com.example"}, "https://octo.ghe.com.example/api/v3", public},
+		{"the simulator", Config{GitHubURL: parse("http://127.0.0.1:1")}, "http://127.0.0.1:1", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			if got := tt.cfg.apiURL().String(); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			releases := ""
+			if u := tt.cfg.publicURL(); u != nil {
+				releases = u.String()
+			}
+			if releases != tt.releases {
+				t.Errorf("releases are looked up at %s, want %s", releases, tt.releases)
 			}
 		})
 	}

@@ -3,6 +3,8 @@ package app_test
 import (
 	"bytes"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -35,7 +37,9 @@ func (i *instance) command(t *testing.T, args ...string) (stdout string, err err
 func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 	t.Parallel()
 	server := natstest.Start(t)
-	i := start(t, "NATS_URL="+server.URL(), "GITHUB_API_URL=http://"+nobody)
+	github := httptest.NewServer(http.HandlerFunc(onlyRuns))
+	t.Cleanup(github.Close)
+	i := start(t, "NATS_URL="+server.URL(), "GITHUB_API_URL="+github.URL)
 	poll(t, func() bool { return i.ready(t) })
 	if out, err := i.command(t, "explain", "7"); out != "" || err == nil || err.Error() != `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the log of ingress (got "7")` {
 		t.Errorf("before the webhook: %q, %v", out, err)
@@ -60,7 +64,7 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 			t.Errorf("a secret: %s", out)
 		}
 	}
-	says(`(?m)^waits for +its launch as mgr-7-1: put off: no image to start from yet: its build is tried again within a minute: .*refused.*; (next try at|a worker)`, "explain", "https://github.com/octo/repo/actions/runs/1/job/7")
+	says(`(?m)^waits for +its launch as mgr-7-1: put off: no image to start from yet: its build is tried again within a minute: .*503.*; (next try at|a worker)`, "explain", "https://github.com/octo/repo/actions/runs/1/job/7")
 	says(`(?m)mgr-7-1 +launch put off: no image`, "explain", "7")
 	if _, metrics := i.get(t, "/metrics"); !i.ready(t) || !strings.Contains(metrics, `worker_paused{reason="no_image"} 1`) || !strings.Contains(i.log.String(), `"msg":"image not built"`) {
 		t.Errorf("without an image it is to be ready, as no outage elsewhere takes workers out of service, but to tell of it:\n%s", metrics)

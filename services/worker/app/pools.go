@@ -28,6 +28,15 @@ func openPools(path string, log *slog.Logger, registry prometheus.Registerer) (*
 	return source, registry.Register(obs.NewConfigInfo(serviceName, source.State))
 }
 
+// sayWhoHasNoCache warns of pools whose cache the runners of organizations and enterprises do not have; see package fleet.
+func (a *App) sayWhoHasNoCache() {
+	for _, p := range a.rules.File().Pools {
+		if a.cfg.sharesRunners() && p.Cache.SizeMiB > 0 {
+			a.log.Warn("runners of organizations and enterprises have no cache", slog.String("pool", p.Name))
+		}
+	}
+}
+
 // lookForRetired is how often NATS is asked for pools that the pools file has no more.
 const lookForRetired = 30 * time.Second
 

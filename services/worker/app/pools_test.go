@@ -48,6 +48,23 @@ func TestAPoolIsServedFromWhenItIsInTheFile(t *testing.T) {
 	}
 }
 
+func TestAnOperatorIsToldThatRunnersOfOrganizationsHaveNoCache(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(path, []byte("pools: {kept: {labels: [modal], cache: {size: 1GiB}}, bare: {labels: [bare]}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := natstest.Start(t)
+	for scope, want := range map[string]int{"org": 1, "enterprise RUNNER_ENTERPRISE=corp": 1, "repo": 0} {
+		i := start(t, append(strings.Fields("RUNNER_SCOPE="+scope), "NATS_URL="+server.URL(), "GITHUB_API_URL=http://"+nobody, "POOLS_FILE="+path)...)
+		poll(t, func() bool { return i.ready(t) })
+		log := i.log.String()
+		if got := strings.Count(log, `"msg":"runners of organizations and enterprises have no cache"`); got != want || strings.Contains(log, `"pool":"bare"`) {
+			t.Errorf("scope %s: said %d times, want %d", scope, got, want)
+		}
+	}
+}
+
 // A job keeps its labels, and its pool is what these ask for now. So nobody waits in the queue of a pool that was renamed or taken
 // away, though a worker begins when there are only jobs left of it.
 func TestAJobOfAPoolThatTheFileHasNoMore(t *testing.T) {

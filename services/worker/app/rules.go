@@ -2,7 +2,9 @@ package app
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
+	"strings"
 
 	"modal-github-runner/proto/pools"
 	"modal-github-runner/services/worker/internal/places"
@@ -17,14 +19,38 @@ type rules struct {
 	github run.Reach
 }
 
-// Price implements places.Rules.
-func (r rules) Price(j run.Job) float64 {
+// Sandbox implements places.Rules. Labels that choose out of a list make a kind of their own; of sizes and times there are too many, and
+// Modal has room for one as for another.
+func (r rules) Sandbox(j run.Job) places.Sandbox {
 	f := r.File()
-	p, _ := f.Pool(j.Pool)
-	if fitted, err := f.Fit(p, j.Labels); err == nil { // Else there will be no sandbox.
-		p = fitted
+	own, _ := f.Pool(j.Pool)
+	p, err := f.Fit(own, j.Labels)
+	if err != nil { // There will be no sandbox.
+		p = own
 	}
-	return p.PricePerSecond(f.Prices)
+	s := places.Sandbox{
+		Price: p.PricePerSecond(f.Prices), Timeout: p.Timeout, StartLimit: run.Pool{IdleLimit: p.IdleLimit}.StartLimit(),
+	}
+	var chosen []string
+	if p.GPU != own.GPU {
+		chosen = append(chosen, "gpu:"+p.GPU)
+		if own.GPU == "" {
+			s.Rate = pools.GPUCreateRate
+		}
+	}
+	if p.Image != own.Image {
+		chosen = append(chosen, "image:"+p.Image)
+	}
+	if !slices.Equal(p.Regions, own.Regions) {
+		chosen = append(chosen, "region:"+strings.Join(p.Regions, ","))
+	}
+	if p.Docker != own.Docker {
+		chosen = append(chosen, "docker")
+	}
+	if len(chosen) > 0 {
+		s.Kind = p.Name + " " + strings.Join(chosen, " ")
+	}
+	return s
 }
 
 // All implements places.Rules.
@@ -82,22 +108,59 @@ func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 	if !ok {
 		return run.Pool{}, fmt.Errorf("pool: %w (got %q)", run.ErrNoPool, j.Pool)
 	}
+	if j.Untrusted != "" && p.Untrusted != pools.AllowsUntrusted { // It did when the job was sent there.
+		return run.Pool{}, refusal(p, j.Untrusted)
+	}
 	err := p.Admit(j.Owner, j.Repo, j.Private)
 	if err != nil {
 		return run.Pool{}, err
 	}
+	own := p
 	if p, err = f.Fit(p, j.Labels); err != nil {
 		return run.Pool{}, err
 	}
 	pool := run.Pool{
 		Name: p.Name, CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,
-		Timeout: p.Timeout, IdleLimit: p.IdleLimit,
-		Regions: p.Regions, Cloud: p.Cloud, Runtime: p.Runtime, Env: p.Env, Secrets: p.Secrets, Reach: r.reach(p.Network),
+		Timeout: p.Timeout, IdleLimit: p.IdleLimit, Image: imageOf(f, p.Image), ImageAsked: p.Image != own.Image, Asked: asked(own, p),
+		Regions: p.Regions, Cloud: p.Cloud, Runtime: p.Runtime, Docker: p.Docker,
+		Untrusted: p.Untrusted == pools.AllowsUntrusted, Env: p.Env, Secrets: p.Secrets, OIDC: p.OIDC, Reach: r.reach(p.Network),
+	}
+	if p.Cache.SizeMiB != 0 {
+		pool.Cache = new(run.Cache(p.Cache))
 	}
 	for _, v := range p.Volumes {
 		pool.Volumes = append(pool.Volumes, run.Volume(v))
 	}
 	return pool, nil
+}
+
+// asked reports whether a pool fitted to a job's labels asks Modal for something else than the pool itself does. The name of a cache is a
+// path, which Modal takes whatever it is.
+func asked(own, fitted pools.Pool) bool {
+	own.Cache.Name = fitted.Cache.Name
+	return !reflect.DeepEqual(own, fitted)
+}
+
+// images are all that sandboxes may start from.
+func (r rules) images() []run.Image {
+	f := r.File()
+	var images []run.Image
+	if f.UsesDefaultImage() {
+		images = append(images, run.Image{})
+	}
+	for _, i := range f.Images {
+		images = append(images, imageOf(f, i.Name))
+	}
+	return images
+}
+
+// imageOf is the image of that name; for the default one, and of none, it is the default one.
+func imageOf(f *pools.File, name string) run.Image {
+	i, ok := f.Image(name)
+	if !ok {
+		return run.Image{}
+	}
+	return run.Image{Name: i.Name, Registry: i.Registry, Modal: i.Modal, Steps: i.Steps, RegistrySecret: i.RegistrySecret, Login: i.RegistryLogin}
 }
 
 // reach is what sandboxes of that network can reach.

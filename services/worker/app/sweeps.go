@@ -51,11 +51,11 @@ func (a *App) newSweeps(
 	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: a.options.Now}
 	unqueued := &sweep.Unqueued{
 		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos),
-		Pool: a.rules.poolOf, Admit: a.admit,
+		Pool: a.rules.poolOf, Admit: a.allowed,
 	}
 	deliveries := &sweep.Deliveries{
 		Hooks: hooks{a.surveyor}, Cursors: a.control, Ledger: books, Now: a.options.Now, Log: a.log,
-		App: len(a.cfg.AppIDs) > 0, Orgs: a.cfg.RunnerScope == forge.ScopeOrg, Named: namedPlaces(a.cfg), Admit: a.admit,
+		App: len(a.cfg.AppIDs) > 0, Orgs: a.cfg.sharesRunners(), Named: namedPlaces(a.cfg), Admit: a.allowed,
 	}
 	line := &sweep.Line{Book: book, Ledger: books, Queue: queue, Rules: a.rules, Now: a.options.Now}
 	loops := []sweep.Loop{
@@ -78,6 +78,11 @@ func (a *App) lead(ctx context.Context) {
 	})
 }
 
+// allowed returns nil if the job's repository may use our runners, as far as the job tells, else why not.
+func (a *App) allowed(j run.Job) error {
+	return wire.AdmitRepo(a.cfg.AllowedRepos, j.Owner, j.Repo, j.Private)
+}
+
 // namedRepos are the patterns that name one repository.
 func namedRepos(patterns []wire.RepoPattern) (repos []sweep.Repo) {
 	for _, p := range patterns {
@@ -92,7 +97,7 @@ func namedRepos(patterns []wire.RepoPattern) (repos []sweep.Repo) {
 func namedPlaces(cfg Config) []sweep.Repo {
 	places := namedRepos(cfg.AllowedRepos)
 	for _, p := range cfg.AllowedRepos {
-		if owner, name, _ := strings.Cut(p.String(), "/"); name == "*" && cfg.RunnerScope == forge.ScopeOrg {
+		if owner, name, _ := strings.Cut(p.String(), "/"); name == "*" && cfg.sharesRunners() {
 			places = append(places, sweep.Repo{Owner: owner})
 		}
 	}
@@ -165,7 +170,7 @@ func (h hooks) Deliveries(ctx context.Context, hook sweep.Hook, since time.Time)
 	listed, err := h.Forge.Deliveries(ctx, forge.Hook(hook), since)
 	found := make([]sweep.Delivery, 0, len(listed))
 	for _, l := range listed {
-		found = append(found, sweep.Delivery{ID: l.ID, GUID: l.GUID, Event: l.Event, OK: l.OK, At: l.At})
+		found = append(found, sweep.Delivery{ID: l.ID, GUID: l.GUID, Event: l.Event, Repo: l.Repo, OK: l.OK, At: l.At})
 	}
 	return found, err
 }

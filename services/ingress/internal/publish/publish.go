@@ -5,7 +5,9 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -28,6 +30,14 @@ const (
 	Stored    Result = "stored"
 	Duplicate Result = "duplicate"
 	Failed    Result = "failed"
+)
+
+// While a server restarts, or those of a cluster choose who leads the stream, nobody is there for a message, or it gets no answer.
+// Either takes seconds, and GitHub waits longer: the message is sent again, which the server knows by its id.
+const (
+	retryWait = 250 * time.Millisecond
+	// answerTime is how long the server may take with an answer before it is asked again. When it is well it takes milliseconds.
+	answerTime = 1500 * time.Millisecond
 )
 
 // Publisher publishes to JetStream. It is safe for concurrent use.
@@ -67,8 +77,7 @@ func (p *Publisher) Publish(ctx context.Context, ev *jobsv1.JobEvent) (duplicate
 	}}
 	obs.Inject(ctx, msg.Header)
 	began := time.Now()
-	ack, err := p.js.PublishMsg(ctx, msg,
-		jetstream.WithMsgID(ev.GetDeliveryId()), jetstream.WithExpectStream(wire.StreamJobs))
+	ack, err := p.store(ctx, msg, ev.GetDeliveryId())
 	took := time.Since(began)
 	if err != nil {
 		p.observe(Failed, took)
@@ -81,4 +90,27 @@ func (p *Publisher) Publish(ctx context.Context, ev *jobsv1.JobEvent) (duplicate
 	}
 	p.observe(result, took)
 	return ack.Duplicate, nil
+}
+
+// store sends the message until it is stored, the server refuses it, or ctx ends.
+func (p *Publisher) store(ctx context.Context, msg *nats.Msg, id string) (*jetstream.PubAck, error) {
+	for unanswered := false; ; {
+		once, cancel := context.WithTimeout(ctx, answerTime)
+		ack, err := p.js.PublishMsg(once, msg, jetstream.WithMsgID(id), jetstream.WithExpectStream(wire.StreamJobs),
+			jetstream.WithRetryAttempts(0))
+		cancel()
+		if err == nil {
+			ack.Duplicate = ack.Duplicate && !unanswered // Else it is of what was sent just before.
+			return ack, nil
+		}
+		if said, ok := errors.AsType[*jetstream.APIError](err); ok && said.Code != http.StatusServiceUnavailable {
+			return nil, err
+		}
+		unanswered = unanswered || errors.Is(err, context.DeadlineExceeded)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(retryWait):
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package publish_test
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -92,6 +93,61 @@ func TestPublishFailsWithinItsTimeout(t *testing.T) {
 	if _, err := p.Publish(t.Context(), &jobsv1.JobEvent{}); err == nil || len(results) != 3 {
 		t.Errorf("an event without an action: %v, %v", err, results)
 	}
+}
+
+func TestAMessageIsSentAgainWhileTheServerRestarts(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t)
+	js := connect(t, server)
+	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{"default"})); err != nil {
+		t.Fatal(err)
+	}
+	p := publish.New(js, noop.NewTracerProvider().Tracer(""), 30*time.Second, func(publish.Result, time.Duration) {})
+	server.Stop()
+	published := make(chan error, 1)
+	go func() {
+		_, err := p.Publish(t.Context(), event())
+		published <- err
+	}()
+	server.Restart(t)
+	if err := <-published; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAMessageWhoseAnswerWasLostIsSentAgainAndIsNoDuplicate(t *testing.T) {
+	t.Parallel()
+	js := connect(t, natstest.Start(t))
+	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{"default"})); err != nil {
+		t.Fatal(err)
+	}
+	var results []publish.Result
+	p := publish.New(&deaf{JetStream: js}, noop.NewTracerProvider().Tracer(""), 30*time.Second, func(r publish.Result, _ time.Duration) {
+		results = append(results, r)
+	})
+	if duplicate, err := p.Publish(t.Context(), event()); err != nil || duplicate {
+		t.Errorf("Publish() = %t, %v", duplicate, err)
+	}
+	stream, err := js.Stream(t.Context(), wire.StreamJobs)
+	if err != nil || stream.CachedInfo().State.Msgs != 1 || !slices.Equal(results, []publish.Result{publish.Stored}) {
+		t.Errorf("results = %v, stream %v, %v", results, stream, err)
+	}
+}
+
+// deaf loses the first answer of the server.
+type deaf struct {
+	jetstream.JetStream
+	lost bool
+}
+
+func (d *deaf) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ack, err := d.JetStream.PublishMsg(ctx, msg, opts...)
+	if !d.lost && err == nil {
+		d.lost = true
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return ack, err
 }
 
 func event() *jobsv1.JobEvent {

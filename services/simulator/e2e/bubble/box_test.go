@@ -1,6 +1,7 @@
 package bubble_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,17 +44,20 @@ var catalogued = map[fate][]string{
 // runner in it would.
 type boxes struct {
 	service *service
+	// versionOf is the version of the runner in a sandbox; needed only if versions are cursed.
+	versionOf func(id string) string
 
-	mu    sync.Mutex
-	rnd   *rand.Rand
-	odds  map[fate]float64
-	fates map[string]fate // by sandbox, of those that are not well
-	count map[fate]int    // how often each came true
+	mu     sync.Mutex
+	rnd    *rand.Rand
+	odds   map[fate]float64
+	cursed map[string]fate // by version of the runner, of those that are not well
+	fates  map[string]fate // by sandbox, of those that are not well
+	count  map[fate]int    // how often each came true
 }
 
 func newBoxes(seed uint64, s *service) *boxes {
 	return &boxes{
-		service: s, rnd: rand.New(rand.NewPCG(seed, 3)), odds: map[fate]float64{}, fates: map[string]fate{}, count: map[fate]int{},
+		service: s, rnd: rand.New(rand.NewPCG(seed, 3)), odds: map[fate]float64{}, cursed: map[string]fate{}, fates: map[string]fate{}, count: map[fate]int{},
 	}
 }
 
@@ -62,6 +66,24 @@ func (b *boxes) curse(f fate, probability float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.odds[f] = probability
+}
+
+// curseVersion makes all sandboxes with that version of the runner meet the fate.
+func (b *boxes) curseVersion(version string, f fate) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cursed[version] = f
+}
+
+// meant is what befalls the box once it has begun: what befalls all of its version, or what was drawn for it.
+func (b *box) meant() fate {
+	if b.versionOf == nil {
+		return b.fate
+	}
+	version := b.versionOf(b.id)
+	b.boxes.mu.Lock()
+	defer b.boxes.mu.Unlock()
+	return cmp.Or(b.cursed[version], b.fate)
 }
 
 // fateOf is what befell the sandbox.
@@ -138,7 +160,7 @@ func (b *box) entrypoint(ctx context.Context, p machine.Program) (int, error) {
 	if !sleep(ctx, b.boot) {
 		return 0, nil
 	}
-	switch b.fate {
+	switch b.meant() {
 	case stillFor:
 		b.met(b.id, stillFor)
 		_, _ = fmt.Fprintln(p.Stderr, "Segmentation fault") // the log takes everything
@@ -170,7 +192,7 @@ func (b *box) entrypoint(ctx context.Context, p machine.Program) (int, error) {
 
 // Exec answers as ask.sh does.
 func (b *box) Exec(_ context.Context, p machine.Program) (int, error) {
-	question := p.Args[len(p.Args)-1]
+	question := strings.Join(p.Args, " ")
 	if !strings.Contains(question, "ask.sh") {
 		return 127, nil
 	}

@@ -155,8 +155,8 @@ func (u *universe) world() check.World {
 		}
 	}
 	return check.World{
-		At: time.Now(), Jobs: u.github.World.Jobs(), Runners: u.github.World.Runners(world.Scope{}), Sandboxes: modal.Sandboxes,
-		MostPerName: modal.MaxPerName, Calls: calls, Stored: stored,
+		At: time.Now(), Jobs: u.github.World.Jobs(), Runners: u.github.World.Runners(world.Scope{}), Registered: u.github.World.Registered(),
+		Sandboxes: modal.Sandboxes, MostPerName: modal.MaxPerName, Calls: calls, Stored: stored,
 	}
 }
 

@@ -3,10 +3,11 @@ package bubble_test
 import (
 	"flag"
 	"math/rand/v2"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"modal-github-runner/services/internal/natstest"
 )
 
 var seed = flag.Uint64("seed", 0, "seed of the scenarios; 0 for each one's own")
@@ -83,9 +84,7 @@ func (s scenario) script(u *universe) {
 func inBubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	appKey() // Outside of the bubble: it is for all of them.
-	// nats.go keeps timers in a sync.Pool, and one of another bubble ends the process. The second collection empties the pools.
-	runtime.GC()
-	runtime.GC()
+	natstest.DropTimers()
 	synctest.Test(t, f)
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"modal-github-runner/services/simulator/internal/check"
 	"modal-github-runner/services/simulator/internal/fakegithub"
+	"modal-github-runner/services/simulator/internal/fakegithub/ratelimit"
 	"modal-github-runner/services/simulator/internal/fakemodal"
 	"modal-github-runner/services/simulator/internal/fault"
 	"modal-github-runner/services/simulator/internal/world"
@@ -83,6 +84,8 @@ type options struct {
 	org bool
 	// twoApps installs a second App, which has no webhook.
 	twoApps bool
+	// perHour is how many requests an hour GitHub grants each installation; zero for the 5,000 that it grants most.
+	perHour int
 }
 
 // universe is everything in one bubble.
@@ -162,7 +165,7 @@ func (u *universe) serveGitHub() {
 	gh, err := fakegithub.New(fakegithub.Options{
 		Seed: u.options.seed, AppID: appID, AppKey: &appKey().private.PublicKey,
 		MoreApps:  map[int64]*rsa.PublicKey{secondAppID: &appKey().private.PublicKey},
-		Transport: u.witness,
+		Transport: u.witness, Limits: ratelimit.Limits{PerHour: u.options.perHour},
 	})
 	if err != nil {
 		u.t.Fatal(err)

@@ -1,6 +1,7 @@
 package actionsrunner
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,8 +27,11 @@ const (
 	skipped   = "skipped"
 )
 
-// hookStarted names the script that runs before the steps (actions/runner docs/adrs/1751).
-const hookStarted = "ACTIONS_RUNNER_HOOK_JOB_STARTED"
+// The scripts that run before the steps and after them (actions/runner docs/adrs/1751).
+const (
+	hookStarted   = "ACTIONS_RUNNER_HOOK_JOB_STARTED"
+	hookCompleted = "ACTIONS_RUNNER_HOOK_JOB_COMPLETED"
+)
 
 var errCancelled = errors.New("the job was cancelled")
 
@@ -119,10 +123,21 @@ func (w *work) steps(ctx context.Context) wire.Result {
 		out.Conclusion = done.Conclusion
 		w.report(ctx, done)
 	}
+	if code, _, err := w.completed(ctx); out.Conclusion == success && (err != nil || code != 0) {
+		out = wire.Result{Conclusion: failure, ExitCode: max(code, 1)}
+	}
 	if ctx.Err() != nil {
 		out = wire.Result{Conclusion: cancelled}
 	}
 	return out
+}
+
+// completed runs the hook for it, after a cancelled job, too, unless the runner itself was told to end.
+func (w *work) completed(ctx context.Context) (code int, output string, err error) {
+	if w.workspace == "" || (ctx.Err() != nil && !errors.Is(context.Cause(ctx), errCancelled)) {
+		return 0, "", nil
+	}
+	return w.hook(context.WithoutCancel(ctx), hookCompleted, len(w.job.Steps)+1)
 }
 
 func (w *work) report(ctx context.Context, s wire.Step) {
@@ -145,14 +160,19 @@ func (w *work) step(ctx context.Context, s wire.Step) (code int, output string, 
 	if err := w.prepare(); err != nil {
 		return 1, "", err
 	}
-	hook := w.listener.env[hookStarted]
+	return w.hook(ctx, hookStarted, s.Number)
+}
+
+// hook runs the script that the variable names, if there is one.
+func (w *work) hook(ctx context.Context, variable string, number int) (code int, output string, err error) {
+	hook := w.listener.env[variable]
 	switch {
 	case hook == "":
 		return 0, "", nil
 	case !filepath.IsAbs(hook) || filepath.Ext(hook) != ".sh":
-		return 1, "", fmt.Errorf("%s: must be the absolute path of a .sh file (got %q)", hookStarted, hook)
+		return 1, "", fmt.Errorf("%s: must be the absolute path of a .sh file (got %q)", variable, hook)
 	default:
-		return w.shell(ctx, s.Number, hook)
+		return w.shell(ctx, number, hook)
 	}
 }
 
@@ -193,8 +213,9 @@ func (w *work) prepare() error {
 		"GITHUB_EVENT_NAME": w.job.Event, "GITHUB_EVENT_PATH": event, "GITHUB_WORKSPACE": w.workspace, "GITHUB_ACTOR": "octocat",
 		"GITHUB_SERVER_URL": w.job.ServerURL, "GITHUB_API_URL": w.job.APIURL, "RUNNER_NAME": w.settings.AgentName,
 		"RUNNER_OS": "Linux", "RUNNER_ARCH": map[string]string{"arm64": "ARM64", "amd64": "X64"}[runtime.GOARCH],
-		"RUNNER_ENVIRONMENT": "self-hosted", "RUNNER_TEMP": w.temp, "RUNNER_TOOL_CACHE": filepath.Join(base, "_tool"),
-		"RUNNER_WORKSPACE": filepath.Join(base, repo), "RUNNER_TRACKING_ID": fmt.Sprintf("github_%d", w.job.ID),
+		"RUNNER_ENVIRONMENT": "self-hosted", "RUNNER_TEMP": w.temp,
+		"RUNNER_TOOL_CACHE": cmp.Or(w.listener.env["RUNNER_TOOL_CACHE"], filepath.Join(base, "_tool")),
+		"RUNNER_WORKSPACE":  filepath.Join(base, repo), "RUNNER_TRACKING_ID": fmt.Sprintf("github_%d", w.job.ID),
 	})
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		w.env = append(w.env, name+"="+env[name])

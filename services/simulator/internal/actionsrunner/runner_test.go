@@ -254,6 +254,32 @@ func TestStartedHook(t *testing.T) {
 	}
 }
 
+func TestCompletedHook(t *testing.T) {
+	tests := []struct {
+		name, script, step string
+		want               world.Conclusion
+	}{
+		{"it runs after the steps", "test -f stepped && touch $TMPDIR/hooked", "touch stepped", world.Success},
+		{"it runs after steps that failed", "touch $TMPDIR/hooked", "exit 3", world.Failure},
+		{"its failure fails the job", "touch $TMPDIR/hooked; exit 1", "", world.Failure},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, dir := newRig(t), t.TempDir()
+			job := r.dispatch(tt.step)
+			path := filepath.Join(dir, "hook.sh")
+			must(t, os.WriteFile(path, []byte(tt.script), 0o600))
+			start(t, r.jit("r1"), "ACTIONS_RUNNER_HOOK_JOB_COMPLETED="+path, "TMPDIR="+dir).wait()
+			if got := r.job(job.ID); got.Conclusion != tt.want {
+				t.Errorf("job ended %s, want %s: %+v", got.Conclusion, tt.want, got.Steps)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "hooked")); err != nil {
+				t.Errorf("the hook did not run: %v", err)
+			}
+		})
+	}
+}
+
 func TestSignalWhileIdleLeavesTheRegistration(t *testing.T) {
 	r := newRig(t)
 	s := start(t, r.jit("r1"))

@@ -19,8 +19,9 @@ type World struct {
 	At time.Time
 	// Jobs are GitHub's, of all times.
 	Jobs []world.Job
-	// Runners are the registrations that there are now.
-	Runners []world.Runner
+	// Runners are the registrations that there are now, Registered those of all times. Whoever leaves out the latter allows no
+	// sandbox to be kept for a job that waits for an approval.
+	Runners, Registered []world.Runner
 	// Sandboxes are Modal's, of all times. MostPerName is, by name, the most there have been at once.
 	Sandboxes   []fakemodal.SandboxRecord
 	MostPerName map[string]int
@@ -82,7 +83,7 @@ type Checker struct {
 	safe      map[int64]bool   // accepted, and on record since
 	ended     map[int64]string // by job, the state that its record may not leave
 	calls     int
-	looked    time.Time
+	counted   time.Time // when there were so many calls
 	orphaned  map[string]time.Time
 	violation map[string]bool
 	found     []Violation
@@ -133,14 +134,23 @@ func (c *Checker) Look(w World) {
 		c.monotonic(v)
 		c.explained(v)
 	}
-	c.looked = w.At
 }
 
-// Settled judges what must hold once nothing goes wrong any more and the time to settle is over.
-func (c *Checker) Settled(w World) {
+// Served judges what must hold once nothing goes wrong any more and there was time for every job: each is served, and nothing of it
+// is left at GitHub and Modal.
+func (c *Checker) Served(w World) {
 	c.Look(w)
 	c.everyJobServed(w)
 	c.nothingLeft(w)
+}
+
+// Settled judges what must hold once the time to settle is over, too: the ledger knows that all of it is over, and nothing is left
+// to do.
+func (c *Checker) Settled(w World) {
+	c.Served(w)
+	if w.Stored != nil {
+		c.atRest(w)
+	}
 }
 
 func (c *Checker) reportf(invariant string, at time.Time, job int64, format string, args ...any) {

@@ -69,6 +69,18 @@ func spare(w *check.World, name string, from, to time.Duration) *fakemodal.Sandb
 	return &w.Sandboxes[len(w.Sandboxes)-1]
 }
 
+// heldFor has a job wait for an approval, and a sandbox stay whose own job has another runner.
+func heldFor(repo, label string) func(*check.World) {
+	return func(w *check.World) {
+		w.Jobs[0].RunnerName, w.Sandboxes[0].Name = "mgr-55-1", "mgr-55-1"
+		w.Jobs = append(w.Jobs, world.Job{
+			ID: 56, Repo: repo, Labels: []string{"self-hosted", label}, Environment: "production", Status: world.Waiting, CreatedAt: began,
+		})
+		w.Registered = []world.Runner{{Name: name, Scope: world.Scope{Owner: "acme", Repo: "app"}, Labels: []string{"self-hosted", "modal"}}}
+		spare(w, name, 0, 6*time.Minute)
+	}
+}
+
 func TestEachInvariantIsSeenToBeViolated(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -122,12 +134,17 @@ func TestEachInvariantIsSeenToBeViolated(t *testing.T) {
 			w.Jobs[0].RunnerName, w.Sandboxes[0].Name = "mgr-55-1", "mgr-55-1"
 			spare(w, name, 0, 6*time.Minute)
 		}, "I5"},
-
-		{"a sandbox that stays for a job which waits for an approval is well", func(w *check.World) {
-			w.Jobs[0].RunnerName, w.Sandboxes[0].Name = "mgr-55-1", "mgr-55-1"
-			w.Jobs = append(w.Jobs, world.Job{ID: 56, Environment: "production", Status: world.Waiting, CreatedAt: began})
-			spare(w, name, 0, 6*time.Minute)
+		{"a sandbox that stays for a job which waits for an approval is well", heldFor("acme/app", "modal"), ""},
+		{"a sandbox that stays for a job of other labels which waits for an approval", heldFor("acme/app", "windows"), "I5"},
+		{"a sandbox that stays for a job elsewhere which waits for an approval", heldFor("stranger/elsewhere", "modal"), "I5"},
+		{"a sandbox that stays for a job elsewhere in its organization which waits for an approval is well", func(w *check.World) {
+			heldFor("acme/other", "modal")(w)
+			w.Registered[0].Scope.Repo = ""
 		}, ""},
+		{"a sandbox that stays, while another's runner could take the job that waits for an approval", func(w *check.World) {
+			heldFor("acme/app", "modal")(w)
+			w.Registered[0].Name = second
+		}, "I5"},
 		{"a record that is done while its job is queued", func(w *check.World) {
 			w.Jobs[0].Status, w.Jobs[0].RunnerName, w.Jobs[0].Conclusion = world.Queued, "", ""
 			w.Sandboxes = nil
@@ -185,111 +202,6 @@ func TestWhatIsLeftAtRestIsSeen(t *testing.T) {
 			expect(t, c, test.want)
 		})
 	}
-}
-
-// What only two looks can show.
-func TestChangesThatMustNotBeAreSeen(t *testing.T) {
-	t.Parallel()
-	orphan := []world.Runner{{Name: name}}
-	tests := []struct {
-		name          string
-		first, second func(*check.World)
-		accepted      bool
-		want          string
-	}{
-		{"nothing changes", func(*check.World) {}, func(*check.World) {}, true, ""},
-		{"an accepted job is neither on record nor in the queue", forgotten, forgotten, true, "I1"},
-		{"an accepted job is in the queue", queuedOnly, func(*check.World) {}, true, ""},
-		{"an accepted job was on record", func(*check.World) {}, forgotten, true, "I1"},
-		{"a job that nobody accepted is not on record", forgotten, forgotten, false, ""},
-		{
-			"a registration stays without its sandbox",
-			func(w *check.World) { w.Runners = orphan }, func(w *check.World) { w.Runners = orphan }, false, "I6",
-		},
-		{
-			"a registration waits for its sandbox while a job waits for it",
-			noRoomFor("acme/app", "modal"), noRoomFor("acme/app", "modal"), false, "",
-		},
-		{"none of the jobs that wait may have it", noRoomFor("acme/lib", "modal"), noRoomFor("acme/lib", "modal"), false, "I6"},
-		{"none of the jobs that wait fits it", noRoomFor("acme/app", "large"), noRoomFor("acme/app", "large"), false, "I6"},
-		{"a registration is gone with the next look", func(w *check.World) { w.Runners = orphan }, func(*check.World) {}, false, ""},
-		{
-			"a record comes back from its end",
-			func(*check.World) {}, func(w *check.World) { w.Stored.Runs[job] = record("waiting", "") }, false, "I8",
-		},
-		{"GitHub is called ever faster", func(*check.World) {}, func(w *check.World) { w.Calls = 10_000 }, false, "I9"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			c := newChecker()
-			if test.accepted {
-				c.Accepted(job, began)
-			}
-			w := sane()
-			test.first(&w)
-			c.Look(w)
-			w = sane()
-			w.At, w.Stored.At = w.At.Add(6*time.Minute), w.At.Add(6*time.Minute)
-			test.second(&w)
-			c.Look(w)
-			expect(t, c, test.want)
-		})
-	}
-}
-
-// noRoomFor has a job wait, and a runner registered whose sandbox there was no room for: its own job ran elsewhere.
-func noRoomFor(repo, label string) func(*check.World) {
-	return func(w *check.World) {
-		w.Jobs = append(w.Jobs, world.Job{ID: 56, Repo: repo, Labels: []string{"self-hosted", label}, Status: world.Queued, QueuedAt: w.At})
-		w.Runners = []world.Runner{{
-			Name: second, Scope: world.Scope{Owner: "acme", Repo: "app"}, Labels: []string{"self-hosted", "modal"},
-		}}
-	}
-}
-
-func forgotten(w *check.World) { w.Stored.Runs = map[int64]check.Record{} }
-
-func queuedOnly(w *check.World) {
-	forgotten(w)
-	w.Stored.Queued[job] = true
-}
-
-func TestAnOutageMovesTheDeadlinesThatFallIntoIt(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name   string
-		outage check.Interval
-		want   string
-	}{
-		{"one that lasts beyond the deadline", check.Interval{From: after(6 * time.Minute), To: after(20 * time.Minute)}, ""},
-		{"one that ended long before", check.Interval{From: after(0), To: after(time.Minute)}, "I5"},
-		{"one that began after the deadline", check.Interval{From: after(9 * time.Minute), To: after(20 * time.Minute)}, "I5"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			w := sane()
-			w.Sandboxes[0].EndedAt = after(21 * time.Minute)
-			c := newChecker()
-			c.Outage(test.outage)
-			c.Look(w)
-			expect(t, c, test.want)
-		})
-	}
-}
-
-func TestForgettingTheQueueForgetsWhatWasOnlyThere(t *testing.T) {
-	t.Parallel()
-	c := newChecker()
-	c.Accepted(job, began)
-	w := sane()
-	queuedOnly(&w)
-	c.Look(w)
-	c.Forget()
-	forgotten(&w)
-	c.Look(w)
-	expect(t, c, "")
 }
 
 // expect checks that the invariant was violated, and no other; with "", that none was.

@@ -22,7 +22,7 @@ func (c *Checker) everyJobServed(w World) {
 	}
 }
 
-// nothingLeft is I5 and I6 at rest, and that the broker has nothing to do.
+// nothingLeft is I5 and I6 at rest.
 func (c *Checker) nothingLeft(w World) {
 	for _, s := range w.Sandboxes {
 		if !s.Ended() {
@@ -34,8 +34,11 @@ func (c *Checker) nothingLeft(w World) {
 	}
 	if w.Stored == nil {
 		c.reportf("I4", w.At, 0, "the broker is down")
-		return
 	}
+}
+
+// atRest is that the ledger has seen all of it, and the broker has nothing to do.
+func (c *Checker) atRest(w World) {
 	for id, r := range w.Stored.Runs {
 		if r.State != done && r.State != dead && r.State != onHold {
 			c.reportf("I4", w.At, id, "its record is %s", r.State)

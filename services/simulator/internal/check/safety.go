@@ -80,7 +80,8 @@ func (c *Checker) boundedLife(v view) {
 }
 
 // surplus is the sharper half of I5. A runner without a job could have had any job that waits and that it covers, so nobody
-// needs it once the job that it was made for is over, or has another. It may be kept for one that waits for an approval.
+// needs it once the job that it was made for is over, or has another. It may be kept for one that waits for an approval, and that
+// it covers.
 func (c *Checker) surplus(v view, s fakemodal.SandboxRecord) {
 	job, _, _ := wire.ParseRunnerName(s.Name)
 	j := v.jobs[job]
@@ -94,19 +95,20 @@ func (c *Checker) surplus(v view, s fakemodal.SandboxRecord) {
 	if s.CreatedAt.After(since) {
 		since = s.CreatedAt
 	}
-	if limit := c.deadline(since, c.Limits.Surplus); v.endOf(s).After(limit) && !v.holding(limit) {
+	if limit := c.deadline(since, c.Limits.Surplus); v.endOf(s).After(limit) && !v.heldFor(s.Name, limit) {
 		c.reportf("I5", limit, job, "sandbox %s was there for longer than %v after its job needed it no more", s.Name, c.Limits.Surplus)
 	}
 }
 
-// holding reports whether a job waited for an approval then.
-func (v view) holding(at time.Time) bool {
+// heldFor reports whether a job waited for an approval then that GitHub could have given to the runner of the name.
+func (v view) heldFor(name string, at time.Time) bool {
 	return slices.ContainsFunc(v.Jobs, func(j world.Job) bool {
 		over := j.QueuedAt
 		if over.IsZero() {
 			over = j.CompletedAt // It was cancelled meanwhile.
 		}
-		return j.Environment != "" && j.CreatedAt.Before(at) && (over.IsZero() || over.After(at))
+		held := j.Environment != "" && j.CreatedAt.Before(at) && (over.IsZero() || over.After(at))
+		return held && slices.ContainsFunc(v.Registered, func(r world.Runner) bool { return r.Name == name && covers(r, j) })
 	})
 }
 
@@ -132,10 +134,13 @@ func (c *Checker) noOrphanedRegistration(v view) {
 
 // awaited reports whether a job waits that GitHub could give the runner: its own one, or another that counts on it by now.
 func (v view) awaited(r world.Runner) bool {
-	return slices.ContainsFunc(v.Jobs, func(j world.Job) bool {
-		owner, _, _ := strings.Cut(j.Repo, "/")
-		inScope := j.Repo == r.Scope.Owner+"/"+r.Scope.Repo || r.Scope == world.Scope{Owner: owner}
-		return j.Status == world.Queued && inScope && !slices.ContainsFunc(j.Labels, func(l string) bool { return !slices.Contains(r.Labels, l) })
+	return slices.ContainsFunc(v.Jobs, func(j world.Job) bool { return j.Status == world.Queued && covers(r, j) })
+}
+
+// covers is GitHub's rule: the job's repository is in the runner's scope, and the runner has all labels that the job asks for.
+func covers(r world.Runner, j world.Job) bool {
+	return r.Scope.Covers(j) && !slices.ContainsFunc(j.Labels, func(asked string) bool {
+		return !slices.ContainsFunc(r.Labels, func(has string) bool { return strings.EqualFold(has, asked) })
 	})
 }
 
@@ -169,12 +174,16 @@ func (c *Checker) nothingEndedAtWork(v view) {
 
 // callsBounded is a part of I9: no outage makes the services ask for ever faster.
 func (c *Checker) callsBounded(v view) {
-	if past := v.At.Sub(c.looked); !c.looked.IsZero() && past >= time.Minute {
+	past := v.At.Sub(c.counted)
+	if !c.counted.IsZero() && past < time.Minute {
+		return // So short a time shows no rate.
+	}
+	if !c.counted.IsZero() {
 		if perMinute := float64(v.Calls-c.calls) / past.Minutes(); perMinute > float64(c.Limits.CallsPerMinute) {
 			c.reportf("I9", v.At, 0, "GitHub was called %.0f times a minute since %v ago", perMinute, past)
 		}
 	}
-	c.calls = v.Calls
+	c.calls, c.counted = v.Calls, v.At
 }
 
 // durable is I1.

@@ -138,7 +138,7 @@ func (s *Stored) pending(ctx context.Context, js jetstream.JetStream) error {
 	return listed.Err()
 }
 
-// each calls f with the messages of the stream.
+// each calls f with the messages of the stream, until there is no later one.
 func each(
 	ctx context.Context, js jetstream.JetStream, stream string, policy jetstream.DeliverPolicy, f func(subject string, data []byte) error,
 ) error {
@@ -154,9 +154,15 @@ func each(
 		if err != nil {
 			return fmt.Errorf("read %s: %w", stream, err)
 		}
-		n := uint64(0)
+		n := 0
 		for msg := range batch.Messages() {
 			n++
+			meta, err := msg.Metadata()
+			if err != nil {
+				return fmt.Errorf("read %s: %w", stream, err)
+			}
+			// Not one less than before: who is written over while this is read comes at the end.
+			left = meta.NumPending
 			if err := f(msg.Subject(), msg.Data()); err != nil {
 				return err
 			}
@@ -164,7 +170,6 @@ func each(
 		if n == 0 {
 			return fmt.Errorf("read %s: %d messages did not come: %w", stream, left, errors.Join(batch.Error()))
 		}
-		left -= min(n, left)
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ type Cmd struct {
 	Ingresses     int     `default:"1"  help:"How many ingresses to run, behind one address."`
 	KillWorker    bool    `             help:"Kill a worker (SIGKILL) when half of the jobs are launched."`
 	RestartWorker bool    `             help:"Start the killed worker again at once."`
+	Scenario      bool    `default:"true" help:"Show a job of each kind first, with a GPU or Docker, say." negatable:""`
 	Seed          uint64  `default:"1"  help:"Decides the workload and all chance in the simulator."`
 	Bin           string  `             help:"Folder with nats-server, ingress, worker and simulator; default: that of this program." type:"existingdir"`
 	Keep          bool    `             help:"Keep logs and data, and say where."`
@@ -102,8 +103,12 @@ func (c Cmd) Run(asked context.Context, out io.Writer) (err error) {
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
 	fmt.Fprintf(screen, "demo: starting nats-server, simulator, %d × ingress, %d × worker\n", c.Ingresses, c.Workers)
+	pools, err := poolsFile(dir)
+	if err != nil {
+		return err
+	}
 	r, err := rig.Start(ctx, rig.Options{
-		Dir: dir, Bin: cmp.Or(c.Bin, filepath.Dir(exe)), Ingresses: c.Ingresses, Workers: c.Workers, Seed: c.Seed,
+		Dir: dir, Bin: cmp.Or(c.Bin, filepath.Dir(exe)), Ingresses: c.Ingresses, Workers: c.Workers, Seed: c.Seed, Env: pools,
 	})
 	if err != nil {
 		return err
@@ -145,6 +150,15 @@ func (c Cmd) serve(ctx context.Context, r *rig.Rig, out *screen) error {
 	if err := Prepare(ctx, r); err != nil {
 		return err
 	}
+	if c.Scenario {
+		if err := playScenario(ctx, r, out); err != nil {
+			return err
+		}
+	}
+	before, err := Observe(ctx, r)
+	if err != nil {
+		return err
+	}
 	plan := workload.Plan(workload.Options{Jobs: c.Jobs, Fail: c.Fail, Rate: c.Rate, Seed: c.Seed})
 	fmt.Fprintf(out, "demo: %d jobs in %d workflow runs\n", c.Jobs, len(plan))
 	show := newProgress(out, c.Jobs)
@@ -153,6 +167,7 @@ func (c Cmd) serve(ctx context.Context, r *rig.Rig, out *screen) error {
 		strike = c.killer(ctx, r, show)
 	}
 	final, err := Serve(ctx, r, plan, func(now report.Report) error {
+		now = now.Since(before)
 		show.update(now)
 		return strike(now.Counts())
 	})
@@ -160,7 +175,7 @@ func (c Cmd) serve(ctx context.Context, r *rig.Rig, out *screen) error {
 	if err != nil {
 		return err
 	}
-	return judge(final, time.Now(), c.Jobs, c.Fail, out)
+	return judge(final.Since(before), time.Now(), c.Jobs, c.Fail, out)
 }
 
 // killer returns what kills the first worker once half of the jobs are launched.

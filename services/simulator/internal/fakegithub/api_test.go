@@ -2,6 +2,7 @@ package fakegithub_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-github/v66/github"
 
@@ -66,8 +68,18 @@ func TestAnswersFollowTheDescription(t *testing.T) {
 			t.Errorf("%d runs are %s, want %d", runs.GetTotalCount(), status, want)
 		}
 	}
-	_, _, err = inst.Actions.GetWorkflowRunByID(ctx, "acme", "app", run.ID)
+	own, _, err := inst.Actions.GetWorkflowRunByID(ctx, "acme", "app", run.ID)
 	must(t, err)
+	if own.GetHeadRepository().GetID() != own.GetRepository().GetID() || !own.GetRepository().GetPrivate() {
+		t.Errorf("a run of acme/app is of a commit of %s", own.GetHeadRepository().GetFullName())
+	}
+	forked, _, err := r.World.Dispatch(world.Workflow{Repo: "acme/app", Head: "Octo/hello", Event: "pull_request", Jobs: []world.JobSpec{{Name: "f", Labels: []string{"other"}}}})
+	must(t, err)
+	fork, _, err := inst.Actions.GetWorkflowRunByID(ctx, "acme", "app", forked.ID)
+	must(t, err)
+	if head := fork.GetHeadRepository(); head.GetFullName() != "octo/hello" || !head.GetFork() || head.GetID() == fork.GetRepository().GetID() {
+		t.Errorf("a run of a fork's commit is of one of %s", head.GetFullName())
+	}
 	r.checkRuns(run.SHA)
 	must(t, r.World.CancelRun(run.ID))
 	list, _, err := inst.Actions.ListWorkflowJobs(ctx, "acme", "app", run.ID, nil)
@@ -384,6 +396,106 @@ func TestRunnerListIsPagedAndFiltered(t *testing.T) {
 	must(t, err)
 	if got.TotalCount != 1 || got.Runners[0].GetName() != "r3" {
 		t.Errorf("filter gave %+v, want r3 alone", got)
+	}
+}
+
+// The description in testdata has no runner groups. The group of hosted runners is none of an organization's own.
+func TestRunnerGroupsOfAnOrganizationAreListed(t *testing.T) {
+	r := newRig(t, fakegithub.Options{})
+	id, err := r.World.AddGroup("acme", "gpu")
+	must(t, err)
+	c := r.client(&http.Transport{}).WithAuthToken(pat)
+	var got []string
+	for opts := (&github.ListOrgRunnerGroupOptions{ListOptions: github.ListOptions{Page: 1, PerPage: 1}}); opts.Page != 0; {
+		groups, resp, err := c.Actions.ListOrganizationRunnerGroups(t.Context(), "acme", opts)
+		must(t, err)
+		for _, g := range groups.RunnerGroups {
+			got = append(got, fmt.Sprintf("%d of %d: %d %s %s %v", opts.Page, groups.TotalCount, g.GetID(), g.GetName(), g.GetVisibility(), g.GetDefault()))
+		}
+		opts.Page = resp.NextPage
+	}
+	want := []string{"1 of 2: 1 Default all true", fmt.Sprintf("2 of 2: %d gpu all false", id)}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, owner := range []string{"octo", "nobody"} { // A user has no groups.
+		_, resp, err := c.Actions.ListOrganizationRunnerGroups(t.Context(), owner, nil)
+		if err == nil || resp.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: got %v, want 404", owner, err)
+		}
+	}
+}
+
+// GitHub lets people manage an enterprise's runners, and no App.
+func TestRunnersOfAnEnterprise(t *testing.T) {
+	r := newRig(t, fakegithub.Options{})
+	_, err := r.World.Join("acme", "octo-corp")
+	must(t, err)
+	group, err := r.World.AddGroup("enterprises/octo-corp", "gpu")
+	must(t, err)
+	ctx, c := t.Context(), r.client(&http.Transport{}).WithAuthToken(pat)
+	req := &github.GenerateJITConfigRequest{Name: "r", RunnerGroupID: group, Labels: []string{"Modal"}}
+	made, _, err := c.Enterprise.GenerateEnterpriseJITConfig(ctx, "octo-corp", req)
+	must(t, err)
+	if _, resp, err := c.Enterprise.GenerateEnterpriseJITConfig(ctx, "Octo-Corp", req); err == nil || resp.StatusCode != http.StatusConflict {
+		t.Errorf("the same again: %v, want 409", err)
+	}
+	groups, _, err := c.Enterprise.ListRunnerGroups(ctx, "octo-corp", nil)
+	must(t, err)
+	if len(groups.RunnerGroups) != 2 || groups.RunnerGroups[1].GetName() != "gpu" || groups.RunnerGroups[1].GetID() != group {
+		t.Errorf("groups: %+v", groups)
+	}
+	found, _, err := c.Enterprise.ListRunners(ctx, "octo-corp", &github.ListRunnersOptions{Name: new("r")})
+	must(t, err)
+	if found.TotalCount != 1 || found.Runners[0].GetID() != made.GetRunner().GetID() {
+		t.Errorf("runners: %+v", found)
+	}
+	if elsewhere, _, err := c.Actions.ListOrganizationRunners(ctx, "acme", nil); err != nil || elsewhere.TotalCount != 0 {
+		t.Errorf("the organization has %+v, %v", elsewhere, err)
+	}
+	_, err = c.Enterprise.RemoveRunner(ctx, "octo-corp", made.GetRunner().GetID())
+	must(t, err)
+	for name, try := range map[string]func() (*github.Response, error){
+		"an App": func() (*github.Response, error) {
+			installed, err := ghinstallation.New(&http.Transport{}, appID, r.inst.ID, appKeyPEM()) // The description in testdata has no enterprises.
+			must(t, err)
+			installed.BaseURL = r.url + "/api/v3"
+			_, resp, err := r.client(installed).Enterprise.GenerateEnterpriseJITConfig(ctx, "octo-corp", req)
+			return resp, err
+		},
+		"an enterprise that is not there": func() (*github.Response, error) { return c.Enterprise.RemoveRunner(ctx, "other", 1) },
+		"a runner that is gone": func() (*github.Response, error) {
+			return c.Enterprise.RemoveRunner(ctx, "octo-corp", made.GetRunner().GetID())
+		},
+	} {
+		want := http.StatusNotFound
+		if name == "an App" {
+			want = http.StatusForbidden
+		}
+		if resp, err := try(); err == nil || resp.StatusCode != want {
+			t.Errorf("%s: got %v, want %d", name, err, want)
+		}
+	}
+}
+
+// Its runners serve its organizations, and its webhook tells of their jobs.
+func TestAnEnterpriseHasItsOrganizationsJobs(t *testing.T) {
+	r := newRig(t, fakegithub.Options{})
+	_, err := r.World.Join("acme", "octo-corp")
+	must(t, err)
+	_, acme, err := r.World.Dispatch(world.Workflow{Repo: "acme/app", Jobs: []world.JobSpec{{Name: "a", Labels: []string{"modal"}}}})
+	must(t, err)
+	_, octo, err := r.World.Dispatch(world.Workflow{Repo: "octo/hello", Jobs: []world.JobSpec{{Name: "o", Labels: []string{"modal"}}}})
+	must(t, err)
+	corp := world.Scope{Enterprise: "OCTO-corp"}
+	if !corp.Covers(acme[0]) || corp.Covers(octo[0]) || (world.Scope{Enterprise: "other"}).Covers(acme[0]) {
+		t.Errorf("runners of the enterprise may get %+v and %+v", acme[0], octo[0])
+	}
+	if _, err := r.World.Join("octo", "octo-corp"); !errors.Is(err, world.ErrNotFound) {
+		t.Errorf("a user joins an enterprise: %v", err)
+	}
+	if _, err := r.AddEnterpriseHook("other", "http://127.0.0.1", ""); !errors.Is(err, world.ErrNotFound) {
+		t.Errorf("a webhook of an enterprise that is not there: %v", err)
 	}
 }
 

@@ -179,12 +179,7 @@ func listCheckRuns(c *call) (answer, error) {
 		is := func(key, value string) bool { return !q.Has(key) || q.Get(key) == value }
 		return older || !is("check_name", r.Name) || !is("app_id", strconv.FormatInt(r.App, 10)) || !is("status", r.Status)
 	})
-	some, link := page(c, all)
-	out := make([]shape.Object, len(some))
-	for n, r := range some {
-		out[n] = c.renderCheck(r, repo)
-	}
-	return answer{status: http.StatusOK, link: link, body: shape.Object{"total_count": len(all), "check_runs": out}}, nil
+	return list(c, "check_runs", all, func(r checks.Run) shape.Object { return c.renderCheck(r, repo) }), nil
 }
 
 // commit finds the workflow runs of a commit. No other commits are known here.

@@ -156,6 +156,14 @@ func (g *GitHub) AddAppHook(url, secret string) hooks.Hook {
 	return g.Hooks.Add(hooks.Hook{Kind: hooks.App, TargetID: g.appID, URL: url, Secret: secret})
 }
 
+// AddEnterpriseHook adds a webhook of an enterprise, which tells of all its organizations. The error wraps world.ErrNotFound.
+func (g *GitHub) AddEnterpriseHook(slug, url, secret string) (hooks.Hook, error) {
+	if !g.World.Enterprise(slug) {
+		return hooks.Hook{}, fmt.Errorf("enterprise %q: %w", slug, world.ErrNotFound)
+	}
+	return g.Hooks.Add(hooks.Hook{Kind: hooks.Enterprise, Target: slug, TargetID: shape.EnterpriseID(slug), URL: url, Secret: secret}), nil
+}
+
 // AddOrgHook adds a webhook of an organization. The error wraps world.ErrNotFound.
 func (g *GitHub) AddOrgHook(org, url, secret string) (hooks.Hook, error) {
 	o, ok := g.World.Owner(org)

@@ -178,8 +178,14 @@ func (c *call) repo() (world.Repo, error) {
 	return r, nil
 }
 
-// scope finds the repository or organization of the path as a scope of runners.
+// scope finds the repository, organization or enterprise of the path as a scope of runners.
 func (c *call) scope() (world.Scope, error) {
+	if slug := c.PathValue("enterprise"); slug != "" {
+		if !c.gh.World.Enterprise(slug) {
+			return world.Scope{}, errNotFound
+		}
+		return world.Scope{Enterprise: slug}, nil
+	}
 	if c.PathValue("org") == "" {
 		r, err := c.repo()
 		return world.Scope{Owner: r.Owner, Repo: r.Name}, err
@@ -207,6 +213,16 @@ func (c *call) perPage() int {
 		return 30
 	}
 	return min(n, 100)
+}
+
+// list answers with the asked page of all, under name and beside their number.
+func list[T any](c *call, name string, all []T, render func(T) shape.Object) answer {
+	some, link := page(c, all)
+	out := make([]shape.Object, len(some))
+	for n, one := range some {
+		out[n] = render(one)
+	}
+	return answer{status: http.StatusOK, link: link, body: shape.Object{"total_count": len(all), name: out}}
 }
 
 // page cuts the asked page out of all, and makes the Link header for the others.

@@ -4,15 +4,19 @@ package fakegithub
 func allRoutes() []route {
 	const (
 		repo, org   = "/repos/{owner}/{repo}", "/orgs/{org}"
+		enterprise  = "/enterprises/{enterprise}"
 		repoRunners = repo + "/actions/runners"
 		orgRunners  = org + "/actions/runners"
+		corpRunners = enterprise + "/actions/runners"
 		repoHooks   = repo + "/hooks"
 		orgHooks    = org + "/hooks"
 		repoHook    = repoHooks + "/{hook_id}/deliveries"
 		orgHook     = orgHooks + "/{hook_id}/deliveries"
 		appHook     = "/app/hook/deliveries"
 		orgAdmin    = "organization_self_hosted_runners"
-		release     = repo + "/releases"
+		// No App can be given this one: only people have it, by the scope manage_runners:enterprise of their tokens.
+		corpAdmin = "manage_runners:enterprise"
+		release   = repo + "/releases"
 	)
 	return []route{
 		{"GET /app", "app", "app", getApp},
@@ -29,8 +33,15 @@ func allRoutes() []route {
 		{"DELETE " + repoRunners + "/{runner_id}", "delete-runner", "administration:write", deleteRunner},
 		{"POST " + orgRunners + "/generate-jitconfig", "generate-jitconfig", orgAdmin + ":write", generateJIT},
 		{"GET " + orgRunners, "list-runners", orgAdmin, listRunners},
+		{"GET " + org + "/actions/runner-groups", "list-runner-groups", orgAdmin, listGroups},
 		{"GET " + orgRunners + "/{runner_id}", "get-runner", orgAdmin, getRunner},
 		{"DELETE " + orgRunners + "/{runner_id}", "delete-runner", orgAdmin + ":write", deleteRunner},
+
+		{"POST " + corpRunners + "/generate-jitconfig", "generate-jitconfig", corpAdmin, generateJIT},
+		{"GET " + corpRunners, "list-runners", corpAdmin, listRunners},
+		{"GET " + enterprise + "/actions/runner-groups", "list-runner-groups", corpAdmin, listGroups},
+		{"GET " + corpRunners + "/{runner_id}", "get-runner", corpAdmin, getRunner},
+		{"DELETE " + corpRunners + "/{runner_id}", "delete-runner", corpAdmin, deleteRunner},
 
 		{"GET " + repo + "/actions/jobs/{job_id}", "get-job", "actions", getJob},
 		{"GET " + repo + "/actions/runs", "list-runs", "actions", listRuns},

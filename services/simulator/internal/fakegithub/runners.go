@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"modal-github-runner/services/simulator/internal/actionsrunner/wire"
 	"modal-github-runner/services/simulator/internal/fakegithub/reply"
@@ -83,12 +82,11 @@ func generateJIT(c *call) (answer, error) {
 
 func (c *call) jitConfig(reg world.Registration, workFolder string) (string, error) {
 	service := runnerservice.Base(c.Request) + runnerservice.Prefix
-	target := strings.TrimSuffix(reg.Runner.Scope.Owner+"/"+reg.Runner.Scope.Repo, "/")
 	return wire.EncodeJIT(map[string]any{
 		wire.SettingsFile: wire.Settings{
 			AgentID: reg.Runner.ID, AgentName: reg.Runner.Name, PoolID: reg.Runner.GroupID, PoolName: reg.Runner.GroupName,
 			Ephemeral: true, ServerURL: service, ServerURLV2: service, UseV2Flow: true, WorkFolder: workFolder,
-			GitHubURL: c.links.HTML + "/" + target,
+			GitHubURL: c.links.HTML + "/" + reg.Runner.Scope.Path(),
 		},
 		wire.CredentialsFile: wire.Credentials{Scheme: "OAuth", Data: wire.CredentialsData{
 			ClientID: fmt.Sprintf("runner-%d", reg.Runner.ID), AuthorizationURL: service + "/token", RequireFipsCryptography: "True",
@@ -110,12 +108,17 @@ func listRunners(c *call) (answer, error) {
 	if name := c.URL.Query().Get("name"); name != "" {
 		all = slices.DeleteFunc(all, func(r world.Runner) bool { return r.Name != name })
 	}
-	some, link := page(c, all)
-	out := make([]shape.Object, len(some))
-	for n, r := range some {
-		out[n] = shape.Runner(r)
+	return list(c, "runners", all, shape.Runner), nil
+}
+
+// listGroups serves GET .../actions/runner-groups of an organization or an enterprise.
+func listGroups(c *call) (answer, error) {
+	scope, err := c.scope()
+	if err != nil {
+		return answer{}, err
 	}
-	return answer{status: http.StatusOK, link: link, body: shape.Object{"total_count": len(all), "runners": out}}, nil
+	render := func(g world.Group) shape.Object { return shape.Group(c.links.API, scope, g) }
+	return list(c, "runner_groups", c.gh.World.Groups(scope), render), nil
 }
 
 // getRunner serves GET .../actions/runners/{runner_id}.

@@ -41,13 +41,7 @@ func listRuns(c *call) (answer, error) {
 	if status := c.URL.Query().Get("status"); status != "" {
 		all = slices.DeleteFunc(all, func(r world.Run) bool { return string(r.Status) != status && string(r.Conclusion) != status })
 	}
-	owner, _ := c.gh.World.Owner(repo.Owner)
-	some, link := page(c, all)
-	out := make([]shape.Object, len(some))
-	for n, r := range some {
-		out[n] = c.links.Run(r, repo, owner)
-	}
-	return answer{status: http.StatusOK, link: link, body: shape.Object{"total_count": len(all), "workflow_runs": out}}, nil
+	return list(c, "workflow_runs", all, func(r world.Run) shape.Object { return c.renderRun(r, repo) }), nil
 }
 
 // run finds the run of the path.
@@ -73,8 +67,19 @@ func getRun(c *call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	return ok(c.renderRun(run, repo))
+}
+
+func (c *call) renderRun(r world.Run, repo world.Repo) shape.Object {
 	owner, _ := c.gh.World.Owner(repo.Owner)
-	return ok(c.links.Run(run, repo, owner))
+	head := c.links.Repo(repo, owner)
+	if account, name, _ := strings.Cut(r.Head, "/"); r.Head != repo.FullName() {
+		fork, _ := c.gh.World.Repo(account, name)
+		owner, _ := c.gh.World.Owner(account)
+		head = c.links.Repo(fork, owner)
+		head["fork"] = true
+	}
+	return c.links.Run(r, repo, owner, head)
 }
 
 // listJobs serves GET /repos/{owner}/{repo}/actions/runs/{run_id}/jobs; filter is "latest" (default) or "all".
@@ -84,12 +89,7 @@ func listJobs(c *call) (answer, error) {
 		return answer{}, err
 	}
 	all := c.gh.World.RunJobs(run.ID, c.URL.Query().Get("filter") == "all")
-	some, link := page(c, all)
-	out := make([]shape.Object, len(some))
-	for n, j := range some {
-		out[n] = c.links.Job(j, run)
-	}
-	return answer{status: http.StatusOK, link: link, body: shape.Object{"total_count": len(all), "jobs": out}}, nil
+	return list(c, "jobs", all, func(j world.Job) shape.Object { return c.links.Job(j, run) }), nil
 }
 
 // cancelRun serves POST /repos/{owner}/{repo}/actions/runs/{run_id}/cancel.

@@ -100,8 +100,10 @@ func (b *bubble) build(ctx context.Context, t *testing.T, app string) string {
 		if err != nil {
 			t.Fatalf("join: %v", err)
 		}
-		if answer, err := join.Recv(); err == nil && answer.GetResult().GetStatus() == pb.GenericResult_GENERIC_STATUS_SUCCESS {
-			return image.GetImageId()
+		for answer, err := join.Recv(); err == nil; answer, err = join.Recv() {
+			if answer.GetResult().GetStatus() == pb.GenericResult_GENERIC_STATUS_SUCCESS {
+				return image.GetImageId()
+			}
 		}
 	}
 }

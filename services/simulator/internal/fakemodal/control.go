@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"modal-github-runner/services/simulator/internal/fakemodal/catalog"
 	"modal-github-runner/services/simulator/internal/fakemodal/sandbox"
 )
 
@@ -33,6 +34,11 @@ type Objects struct {
 	// Secrets are variables by the names of secrets.
 	Secrets map[string]map[string]string `json:"secrets,omitempty"`
 	Volumes []string                     `json:"volumes,omitempty"`
+	// Registries are private ones, by their hosts.
+	Registries map[string]catalog.Login `json:"registries,omitempty"`
+	// FailingSteps are instructions of Dockerfiles with which no image can be built, by what their builds say then; an empty text has them
+	// succeed again.
+	FailingSteps map[string]string `json:"failing_steps,omitempty"`
 }
 
 func (s *Server) postObjects(w http.ResponseWriter, r *http.Request) {
@@ -45,6 +51,12 @@ func (s *Server) postObjects(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, name := range made.Volumes {
 		s.objects.PutVolume(name)
+	}
+	for host, login := range made.Registries {
+		s.images.SetRegistry(host, login)
+	}
+	for instruction, log := range made.FailingSteps {
+		s.images.SetFailing(instruction, log)
 	}
 	writeJSON(w, http.StatusOK, struct{}{})
 }

@@ -46,9 +46,17 @@ func TestCreateIsChecked(t *testing.T) {
 				mount := pb.VolumeMount_builder{VolumeId: volume, MountPath: "/v"}.Build()
 				r.GetDefinition().SetVolumeMounts([]*pb.VolumeMount{mount, mount})
 			}, codes.InvalidArgument, `volume_mounts: mount_path must come once (got "/v")`},
+			{"a volume's directories are in it", func(r *pb.SandboxCreateV2Request) {
+				mount := pb.VolumeMount_builder{VolumeId: volume, MountPath: "/v", SubPath: new("/a/../../b")}.Build()
+				r.GetDefinition().SetVolumeMounts([]*pb.VolumeMount{mount})
+			}, codes.InvalidArgument, `volume_mounts: sub_path must be as short as it can be (got "/a/../../b")`},
 			{"a runtime is one of two", func(r *pb.SandboxCreateV2Request) {
 				r.GetDefinition().SetRuntime("runc")
 			}, codes.InvalidArgument, `runtime: must be gvisor or vm (got "runc")`},
+			{"a virtual machine has memory", func(r *pb.SandboxCreateV2Request) {
+				r.GetDefinition().SetRuntime("vm")
+				r.GetDefinition().SetResources(pb.Resources_builder{MemoryMb: 1023}.Build())
+			}, codes.InvalidArgument, `resources.memory_mb: must be at least 1024 for a virtual machine (got 1023)`},
 			{"an open network has no list", func(r *pb.SandboxCreateV2Request) {
 				r.GetDefinition().SetNetworkAccess(pb.NetworkAccess_builder{
 					NetworkAccessType: pb.NetworkAccess_OPEN, AllowedDomains: []string{"a.example"},

@@ -59,7 +59,8 @@ type Options struct {
 	ImageEnv map[string]string
 	// RouterURL is told to clients as the command router's address. The default is where they reached the server.
 	RouterURL string
-	// Faults is asked before every call, for "modal." and the method's name. Nil means that nothing goes wrong.
+	// Faults is asked before every call, for "modal." and the method's name, and for "modal.schedule" when a sandbox was created: its
+	// latency is how much later the sandbox is scheduled. Nil means that nothing goes wrong.
 	Faults *fault.Injector
 }
 
@@ -125,6 +126,7 @@ func New(o Options) (*Server, error) {
 	}
 	store, err := sandbox.NewStore(sandbox.Options{
 		Executor: o.Executor, Latency: o.SchedulingLatency, OutputLimit: o.OutputLimit, Limits: o.Limits,
+		Late: func() time.Duration { return o.Faults.Next("modal.schedule").Latency },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("options of the simulated Modal: %w", err)
@@ -168,11 +170,13 @@ type Snapshot struct {
 
 	// ImageBuilds counts the layers that were built, including those that failed.
 	ImageBuilds int `json:"image_builds"`
+	// Images are the layers that were built and did not fail.
+	Images []catalog.ImageRecord `json:"images"`
 }
 
 // Snapshot returns the state and the history since New.
 func (s *Server) Snapshot() Snapshot {
-	return Snapshot{Snapshot: s.store.Snapshot(), ImageBuilds: s.images.Count()}
+	return Snapshot{Snapshot: s.store.Snapshot(), ImageBuilds: s.images.Count(), Images: s.images.Layers()}
 }
 
 // SetLimits replaces the limits for what is created from now on, or reports every mistake in them.

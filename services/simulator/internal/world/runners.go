@@ -1,6 +1,7 @@
 package world
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -35,14 +36,10 @@ type Registration struct {
 func (w *World) Register(s Scope, name string, group int64, labels []string) (Registration, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	owner, ok := w.owners[strings.ToLower(s.Owner)]
-	if !ok || (s.Repo == "" && !owner.Org) {
-		return Registration{}, fmt.Errorf("organization %q: %w", s.Owner, ErrNotFound)
+	if err := w.exists(s); err != nil {
+		return Registration{}, err
 	}
-	if _, ok := w.repos[strings.ToLower(s.Owner+"/"+s.Repo)]; !ok && s.Repo != "" {
-		return Registration{}, fmt.Errorf("repository %q: %w", s.Owner+"/"+s.Repo, ErrNotFound)
-	}
-	groupName, ok := w.groups[strings.ToLower(s.Owner)][group]
+	groupName, ok := w.groups[s.groups()][group]
 	switch {
 	case !ok:
 		return Registration{}, fmt.Errorf("runner group %d: %w", group, ErrNotFound)
@@ -59,7 +56,7 @@ func (w *World) Register(s Scope, name string, group int64, labels []string) (Re
 		r.Labels = append(r.Labels, strings.ToLower(l))
 	}
 	r.offlineTimer = time.AfterFunc(w.timing.Offline, func() { w.offlineTimeout(r) })
-	w.runners = append(w.runners, r)
+	w.runners, w.registered = append(w.runners, r), append(w.registered, r)
 	return Registration{Runner: w.view(r), Secret: r.secret}, nil
 }
 
@@ -71,6 +68,20 @@ func (w *World) offlineTimeout(r *runner) {
 	}
 }
 
+// Groups lists the runner groups of an organization or enterprise that its own runners may join, oldest first.
+func (w *World) Groups(s Scope) []Group {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []Group
+	for id, name := range w.groups[s.groups()] {
+		if id != HostedGroup {
+			out = append(out, Group{ID: id, Name: name})
+		}
+	}
+	slices.SortFunc(out, func(a, b Group) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
 // Runners lists the registrations of a scope, oldest first; the zero Scope means all.
 func (w *World) Runners(s Scope) []Runner {
 	w.mu.Lock()
@@ -80,6 +91,17 @@ func (w *World) Runners(s Scope) []Runner {
 		if s == (Scope{}) || r.Scope.is(s) {
 			out = append(out, w.view(r))
 		}
+	}
+	return out
+}
+
+// Registered lists the registrations of all times, those that were deleted too, oldest first.
+func (w *World) Registered() []Runner {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make([]Runner, 0, len(w.registered))
+	for _, r := range w.registered {
+		out = append(out, w.view(r))
 	}
 	return out
 }
@@ -146,8 +168,7 @@ func (w *World) view(r *runner) Runner {
 
 // fits tells whether the runner's scope covers the job's repository and its labels cover the job's.
 func (r *runner) fits(j *job) bool {
-	owner, name, _ := strings.Cut(j.Repo, "/")
-	if !strings.EqualFold(r.Scope.Owner, owner) || (r.Scope.Repo != "" && !strings.EqualFold(r.Scope.Repo, name)) {
+	if !r.Scope.Covers(j.Job) {
 		return false
 	}
 	for _, l := range j.Labels {
@@ -159,5 +180,37 @@ func (r *runner) fits(j *job) bool {
 }
 
 func (s Scope) is(o Scope) bool {
-	return strings.EqualFold(s.Owner, o.Owner) && strings.EqualFold(s.Repo, o.Repo)
+	return strings.EqualFold(s.Enterprise, o.Enterprise) && strings.EqualFold(s.Owner, o.Owner) && strings.EqualFold(s.Repo, o.Repo)
+}
+
+// Covers tells whether runners of the scope may get the job, if they have its labels.
+func (s Scope) Covers(j Job) bool {
+	if s.Enterprise != "" {
+		return strings.EqualFold(s.Enterprise, j.Enterprise)
+	}
+	owner, name, _ := strings.Cut(j.Repo, "/")
+	return strings.EqualFold(s.Owner, owner) && (s.Repo == "" || strings.EqualFold(s.Repo, name))
+}
+
+// groups is the key of the runner groups that its runners may join.
+func (s Scope) groups() string {
+	return strings.ToLower(Scope{Enterprise: s.Enterprise, Owner: s.Owner}.Path())
+}
+
+// exists is nil if runners can be registered there.
+func (w *World) exists(s Scope) error {
+	if s.Enterprise != "" {
+		if _, ok := w.groups[s.groups()]; !ok {
+			return fmt.Errorf("enterprise %q: %w", s.Enterprise, ErrNotFound)
+		}
+		return nil
+	}
+	owner, ok := w.owners[strings.ToLower(s.Owner)]
+	if !ok || (s.Repo == "" && !owner.Org) {
+		return fmt.Errorf("organization %q: %w", s.Owner, ErrNotFound)
+	}
+	if _, ok := w.repos[strings.ToLower(s.Owner+"/"+s.Repo)]; !ok && s.Repo != "" {
+		return fmt.Errorf("repository %q: %w", s.Owner+"/"+s.Repo, ErrNotFound)
+	}
+	return nil
 }

@@ -35,6 +35,10 @@ func (w *World) Dispatch(wf Workflow) (Run, []Job, error) {
 	if !ok {
 		return Run{}, nil, fmt.Errorf("repo %q: %w", wf.Repo, ErrNotFound)
 	}
+	head, ok := w.repos[strings.ToLower(cmp.Or(wf.Head, wf.Repo))]
+	if !ok {
+		return Run{}, nil, fmt.Errorf("head %q: %w", wf.Head, ErrNotFound)
+	}
 	if len(wf.Jobs) == 0 {
 		return Run{}, nil, fmt.Errorf("jobs: must hold at least one job (got none): %w", ErrInvalid)
 	}
@@ -48,7 +52,7 @@ func (w *World) Dispatch(wf Workflow) (Run, []Job, error) {
 	sum := sha1.Sum(fmt.Appendf(nil, "commit %d", id)) //nolint:gosec // see the import
 	r := &run{spec: wf, Run: Run{
 		ID: id, Number: int(w.nextID("number "+repo.FullName(), 0)), Attempt: 1, Repo: repo.FullName(),
-		Workflow: cmp.Or(wf.Name, "CI"), Event: cmp.Or(wf.Event, "push"), Branch: cmp.Or(wf.Branch, "main"),
+		Workflow: cmp.Or(wf.Name, "CI"), Event: cmp.Or(wf.Event, "push"), Branch: cmp.Or(wf.Branch, "main"), Head: head.FullName(),
 		SHA: hex.EncodeToString(sum[:]), CreatedAt: now, StartedAt: now, UpdatedAt: now,
 	}}
 	w.runs = append(w.runs, r)
@@ -61,7 +65,7 @@ func (w *World) start(r *run, specs []JobSpec) []Job {
 	added := make([]*job, len(specs))
 	for n, spec := range specs {
 		added[n] = &job{run: r, spec: spec, queueTimer: stoppedTimer(), acquireTimer: stoppedTimer(), Job: Job{
-			ID: w.nextID("job", 14_500_000_000), RunID: r.ID, Attempt: r.Attempt, Repo: r.Repo, Name: spec.Name,
+			ID: w.nextID("job", 14_500_000_000), RunID: r.ID, Attempt: r.Attempt, Repo: r.Repo, Enterprise: w.enterpriseOf(r.Repo), Name: spec.Name,
 			Labels: slices.Clone(spec.Labels), Environment: spec.Environment, Status: Queued, CreatedAt: time.Now(),
 		}}
 		w.jobs[added[n].ID] = added[n]

@@ -2,6 +2,7 @@ package world
 
 import (
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -46,6 +47,14 @@ type Owner struct {
 	ID    int64  `json:"id"`
 	Login string `json:"login"`
 	Org   bool   `json:"org"`
+	// Enterprise is the slug of the one that the organization is in; empty for none.
+	Enterprise string `json:"enterprise,omitempty"`
+}
+
+// Group is a runner group.
+type Group struct {
+	ID   int64
+	Name string
 }
 
 // Repo is a repository; Owner is its owner's login.
@@ -70,10 +79,19 @@ type Installation struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// Scope is where a runner is registered: one repository, or a whole organization if Repo is empty.
+// Scope is where a runner is registered: one repository, a whole organization if Repo is empty, or an enterprise if Owner is, too.
 type Scope struct {
-	Owner string `json:"owner"`
-	Repo  string `json:"repo,omitempty"`
+	Enterprise string `json:"enterprise,omitempty"` // its slug
+	Owner      string `json:"owner"`
+	Repo       string `json:"repo,omitempty"`
+}
+
+// Path is that of the scope's page, relative to GitHub's.
+func (s Scope) Path() string {
+	if s.Enterprise != "" {
+		return "enterprises/" + s.Enterprise
+	}
+	return strings.TrimSuffix(s.Owner+"/"+s.Repo, "/")
 }
 
 // Workflow is what one dispatch starts.
@@ -82,6 +100,7 @@ type Workflow struct {
 	Name   string    `json:"name,omitempty"`   // default "CI"
 	Event  string    `json:"event,omitempty"`  // default "push"
 	Branch string    `json:"branch,omitempty"` // default "main"
+	Head   string    `json:"head,omitempty"`   // "owner/name" of the fork that the commit is of; default the repository itself
 	Jobs   []JobSpec `json:"jobs"`
 }
 
@@ -108,6 +127,7 @@ type Run struct {
 	Workflow   string     `json:"workflow"`
 	Event      string     `json:"event"`
 	Branch     string     `json:"branch"`
+	Head       string     `json:"head"` // the repository that the commit is of
 	SHA        string     `json:"sha"`
 	Status     Status     `json:"status"`
 	Conclusion Conclusion `json:"conclusion,omitempty"`
@@ -122,6 +142,7 @@ type Job struct {
 	RunID       int64      `json:"run_id"`
 	Attempt     int        `json:"attempt"`
 	Repo        string     `json:"repo"`
+	Enterprise  string     `json:"enterprise,omitempty"` // that the repository's owner is in
 	Name        string     `json:"name"`
 	Labels      []string   `json:"labels"`
 	Environment string     `json:"environment,omitempty"`

@@ -57,8 +57,9 @@ type World struct {
 	installations []Installation
 	runs          []*run
 	jobs          map[int64]*job
-	queue         []*job // queued and not assigned, oldest first
-	runners       []*runner
+	queue         []*job    // queued and not assigned, oldest first
+	runners       []*runner // that are registered
+	registered    []*runner // that ever were
 	sessions      map[string]*session
 	minVersion    string
 }
@@ -112,8 +113,46 @@ func (w *World) AddOwner(login string, org bool) (Owner, error) {
 	}
 	o := Owner{ID: w.nextID("owner", 38_000_000), Login: login, Org: org}
 	w.owners[key] = o
-	w.groups[key] = map[int64]string{DefaultGroup: "Default", HostedGroup: "GitHub Actions"}
+	w.groups[key] = ownGroups()
 	return o, nil
+}
+
+// ownGroups are the runner groups that everybody has who may have any.
+func ownGroups() map[int64]string {
+	return map[int64]string{DefaultGroup: "Default", HostedGroup: "GitHub Actions"}
+}
+
+// Join puts an organization into an enterprise, which is made if there is none of that slug. Of jobs it counts for those that come after
+// it. The error wraps ErrNotFound or ErrInvalid.
+func (w *World) Join(org, enterprise string) (Owner, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o, ok := w.owners[strings.ToLower(org)]
+	switch {
+	case !ok || !o.Org:
+		return Owner{}, fmt.Errorf("organization %q: %w", org, ErrNotFound)
+	case enterprise == "" || strings.ContainsAny(enterprise, "/ "):
+		return Owner{}, fmt.Errorf("enterprise: must be a name without slash and space (got %q): %w", enterprise, ErrInvalid)
+	}
+	if key := (Scope{Enterprise: enterprise}).groups(); w.groups[key] == nil {
+		w.groups[key] = ownGroups()
+	}
+	o.Enterprise = enterprise
+	w.owners[strings.ToLower(org)] = o
+	return o, nil
+}
+
+// enterpriseOf is the one that the owner of a repository is in.
+func (w *World) enterpriseOf(repo string) string {
+	owner, _, _ := strings.Cut(repo, "/")
+	return w.owners[strings.ToLower(owner)].Enterprise
+}
+
+// Enterprise tells whether there is one of that slug.
+func (w *World) Enterprise(slug string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.exists(Scope{Enterprise: slug}) == nil
 }
 
 // AddRepo creates a repository of an existing owner. The error wraps ErrExists, ErrNotFound or ErrInvalid.

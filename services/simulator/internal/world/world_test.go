@@ -361,6 +361,9 @@ func TestRemoveRunner(t *testing.T) {
 		if _, err := b.Poll(t.Context(), idle); !errors.Is(err, world.ErrDeregistered) {
 			t.Errorf("poll after removal: %v, want ErrDeregistered", err)
 		}
+		if now, ever := len(b.Runners(repoScope)), len(b.Registered()); now != 0 || ever != 3 {
+			t.Errorf("%d runners are registered and %d ever were, want 0 and 3", now, ever)
+		}
 	})
 }
 

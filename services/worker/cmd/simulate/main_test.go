@@ -14,7 +14,7 @@ func TestExitCodesAndOutput(t *testing.T) {
 		stdout string // regular expressions
 		stderr string
 	}{
-		"a story":                   {[]string{"--jobs=20"}, 0, `(?m)^simulate: 1 seed, 0 violations of invariants$`, `^$`},
+		"a story":                   {[]string{"--jobs=20"}, 0, `(?m)^simulate: 1 seed, 0 violations of invariants, 0 excused$`, `^$`},
 		"two calm stories":          {[]string{"--jobs=5", "--calm", "--seeds=2", "--seed=3"}, 0, `(?s)^simulate: playing 5 jobs of seed 3\n.*seed 3: .*seed 4: .*simulate: 2 seeds, 0 violations`, `^$`},
 		"a promise nobody can keep": {[]string{"--jobs=400", "--seed=3", "--surplus-limit=1s", "--no-shrink"}, 1, `(?m)^VIOLATED I5 at `, `^$`},
 		"no jobs":                   {[]string{"--jobs=0"}, 2, `^$`, `^--jobs: must be at least 1 \(got 0\)\n$`},

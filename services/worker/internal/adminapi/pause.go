@@ -41,7 +41,15 @@ func (a *API) resume(r *http.Request) (any, error) { return a.setPaused(r, false
 
 // setPaused holds launches of a scope back, or lets them go. It is for all workers, and outlives them.
 func (a *API) setPaused(r *http.Request, paused bool) (any, error) {
-	scope, err := a.scope(r.PathValue("scope"))
+	pools := a.Pools()
+	if !paused { // A pool may have gone out of the pools file since.
+		before, _, err := a.Places.Read(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		pools = append(slices.Clone(pools), before.PausedPools()...)
+	}
+	scope, err := scopeOf(r.PathValue("scope"), pools)
 	if err != nil {
 		return nil, err
 	}
@@ -53,17 +61,17 @@ func (a *API) setPaused(r *http.Request, paused bool) (any, error) {
 	return a.paused(r)
 }
 
-// scope reads what is to be paused: nothing or "all", a pool, an owner or a repository.
-func (a *API) scope(text string) (places.Scope, error) {
+// scopeOf reads what is to be paused or resumed: "all", one of the pools, an owner or a repository.
+func scopeOf(text string, pools []string) (places.Scope, error) {
 	kind, name, _ := strings.Cut(text, "/")
 	owner, repo, isRepo := strings.Cut(name, "/")
 	switch {
 	case text == string(places.All):
 		return places.All, nil
-	case kind == "pool" && slices.Contains(a.Pools(), name):
+	case kind == "pool" && slices.Contains(pools, name):
 		return places.PoolScope(name), nil
 	case kind == "pool":
-		return "", &refusal{http.StatusNotFound, "pool", "must be one of " + strings.Join(a.Pools(), ", "), name}
+		return "", &refusal{http.StatusNotFound, "pool", "must be one of " + strings.Join(pools, ", "), name}
 	case kind == "owner" && name != "" && !isRepo:
 		return places.OwnerScope(name), nil
 	case kind == "repo" && isRepo && owner != "" && repo != "" && !strings.Contains(repo, "/"):

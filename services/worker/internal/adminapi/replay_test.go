@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
@@ -39,6 +40,8 @@ const canary = "canary"
 
 // outside is GitHub and Modal. Registering and creating end as the errors say.
 type outside struct{ registerErr, createErr error }
+
+func (outside) Room(run.Job) error { return nil }
 
 func (outside) Scope(run.Job) string { return "octo/repo" }
 
@@ -110,7 +113,7 @@ func newWorker(t *testing.T) *worker {
 		return launch.New(launch.Options{
 			Ledger: records, Forge: o, Authors: o, Fleet: o, Queue: intake.NewPublisher(w.js), Observer: o, Places: places.NewBook(w.js), Rules: placestest.Rules{},
 			PoolOf: func(run.Job) (run.Pool, error) { return run.Pool{Name: "default", IdleLimit: 5 * time.Minute}, nil },
-			Admit:  func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
+			Admit:  func(_ context.Context, j run.Job) (run.Job, error) { return j, nil }, Ready: func(run.Job) error { return nil }, Tracer: noop.NewTracerProvider().Tracer(""), Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
 		})
 	}
 	w.Handler = serve(adminapi.Options{Ledger: records, Queue: intake.NewReader(w.js), Handler: w.launcher(outside{}), Pools: noPools, Log: log})

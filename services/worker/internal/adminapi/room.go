@@ -20,7 +20,7 @@ type Room struct {
 	Waiting int `json:"waiting"`
 }
 
-// ScopeRoom is one scope: all, a pool, an owner or a repository.
+// ScopeRoom is one scope: all, a pool, an owner or a repository; or a kind of a pool's sandboxes that is not launched now.
 type ScopeRoom struct {
 	Scope string `json:"scope"`
 	Held  int    `json:"held"`
@@ -55,6 +55,10 @@ func (a *API) room(r *http.Request) (any, error) {
 		room.Scopes = append(room.Scopes, ScopeRoom{
 			Scope: string(u.Scope), Held: u.Held, Max: u.Limit.Max, Budget: u.Limit.Budget, Cost: u.Cost, Lacks: lacking[u.Scope],
 		})
+		delete(lacking, u.Scope)
+	}
+	for scope, why := range lacking {
+		room.Scopes = append(room.Scopes, ScopeRoom{Scope: string(scope), Lacks: why})
 	}
 	slices.SortFunc(room.Scopes, func(a, b ScopeRoom) int { return cmp.Compare(a.Scope, b.Scope) })
 	return room, nil

@@ -1,8 +1,6 @@
 package budget
 
 import (
-	"context"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -14,24 +12,26 @@ type account struct {
 	turn chan struct{}
 
 	mu       sync.Mutex
-	wanted   map[Lane]int // points of those who wait for the turn
-	inFlight int
-	share    int           // how many may be in flight
-	freed    chan struct{} // is closed when that changes
+	wanted   map[Lane]int  // points of those who wait for the turn
+	waiting  int           // how many those are
+	inFlight int           // requests under way
+	freed    chan struct{} // is closed when one has ended
 	hour     hour
 
 	// What follows belongs to whoever has the turn.
 	known    record // as it was read or written last
 	revision uint64
-	own      record // what is not written down yet
+	slots    int       // how many requests this worker may have under way, as it has written down
+	written  time.Time // when it did so, by this worker's clock
+	own      record    // what is not written down yet
 	held     map[Lane]held
 	queues   map[Lane]*queue
 }
 
 func newAccount(caller string) *account {
 	return &account{
-		caller: caller, turn: make(chan struct{}, 1), wanted: map[Lane]int{}, share: shareInFlight(1),
-		freed: make(chan struct{}), held: map[Lane]held{}, queues: map[Lane]*queue{},
+		caller: caller, turn: make(chan struct{}, 1), wanted: map[Lane]int{}, freed: make(chan struct{}),
+		held: map[Lane]held{}, queues: map[Lane]*queue{},
 	}
 }
 
@@ -41,56 +41,61 @@ type held struct {
 	slice  int64
 }
 
+// holds reports whether so many points are held.
+func (a *account) holds(lane Lane, points int, now time.Time) bool {
+	h := a.held[lane]
+	return h.points >= points && h.slice == sliceOf(now)
+}
+
 // spend takes points out of what is held.
 func (a *account) spend(lane Lane, points int, now time.Time) bool {
-	h := a.held[lane]
-	if h.points < points || h.slice != sliceOf(now) {
+	if !a.holds(lane, points, now) {
 		return false
 	}
+	h := a.held[lane]
 	h.points -= points
 	a.held[lane] = h
 	return true
 }
 
-// enter waits until one more request may be under way.
-func (a *account) enter(ctx context.Context) error {
-	for {
-		a.mu.Lock()
-		freed := a.freed
-		if a.inFlight < a.share {
-			a.inFlight++
-			a.mu.Unlock()
-			return nil
-		}
-		a.mu.Unlock()
-		select {
-		case <-freed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for requests to GitHub to end: %w", context.Cause(ctx))
-		}
-	}
+// underWay is how many requests are, and freed is closed when one of them has ended.
+func (a *account) underWay() (requests int, freed <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.inFlight, a.freed
 }
 
-// leave says that a request is no longer under way.
-func (a *account) leave() {
+// begin says that a request is under way. Whoever calls it has the turn.
+func (a *account) begin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inFlight++
+}
+
+// end says that a request is no longer under way.
+func (a *account) end() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.inFlight--
-	a.wake()
-}
-
-// wake lets those who wait in enter look again. a.mu is held.
-func (a *account) wake() {
 	close(a.freed)
 	a.freed = make(chan struct{})
 }
 
-// want adds to what is wanted in the lane and returns the sum.
-func (a *account) want(lane Lane, points int) int {
+// want adds a request to those who wait for the turn.
+func (a *account) want(lane Lane, points int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.wanted[lane] += points
-	return a.wanted[lane]
+	a.waiting++
+}
+
+// wantNoMore takes it away again, and returns how many requests there are besides, and how many points those of the lane want.
+func (a *account) wantNoMore(lane Lane, points int) (others, theirs int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wanted[lane] -= points
+	a.waiting--
+	return a.waiting, a.wanted[lane]
 }
 
 // keeps reports whether the rest of the hour is not for the lane, and when it ends.
@@ -100,21 +105,10 @@ func (a *account) keeps(lane Lane) (resets time.Time, kept bool) {
 	return a.hour.resets, a.hour.keeps(lane, time.Now())
 }
 
-// learn takes r for what the record says.
-func (a *account) learn(r record, revision uint64, now time.Time) {
-	a.known, a.revision = r, revision
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if share := shareInFlight(r.workers(now)); share != a.share {
-		a.share = share
-		a.wake()
-	}
-}
-
 func (a *account) queueOf(lane Lane) *queue {
 	q, ok := a.queues[lane]
 	if !ok {
-		q = &queue{}
+		q = &queue{last: map[string]time.Time{}}
 		a.queues[lane] = q
 	}
 	return q

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/natsx"
 )
 
@@ -38,6 +39,7 @@ type broker struct {
 // NATS time out: time stands still while anybody works.
 func inBubble(t *testing.T, f func(t *testing.T, js jetstream.JetStream, nats *broker)) {
 	t.Helper()
+	natstest.DropTimers()
 	synctest.Test(t, func(t *testing.T) {
 		b := &broker{options: server.Options{
 			JetStream: true, JetStreamMaxStore: 16 << 30, StoreDir: t.TempDir(), DontListen: true, NoSigs: true, NoLog: true,

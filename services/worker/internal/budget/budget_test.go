@@ -1,7 +1,6 @@
 package budget
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,7 +34,7 @@ func newBudget(t *testing.T, js jetstream.JetStream, worker string) *Budget {
 // take takes points and ends the request at once. It returns how long it is told to wait.
 func take(t *testing.T, b *Budget, lane Lane, points int) (wait time.Duration) {
 	t.Helper()
-	done, err := b.Take(t.Context(), caller, lane, points)
+	done, err := b.Take(t.Context(), caller, Request{Lane: lane, Points: points})
 	if err == nil {
 		done()
 		return 0
@@ -67,7 +66,7 @@ func TestRacingWorkersTakeExactlyWhatThereIs(t *testing.T) {
 			b := newBudget(t, js, fmt.Sprint("worker-", n))
 			for range 60 {
 				racing.Go(func() {
-					done, err := b.Take(t.Context(), caller, Launch, 5)
+					done, err := b.Take(t.Context(), caller, Request{Lane: Launch, Points: 5})
 					if err == nil {
 						done()
 					} else if _, ok := errors.AsType[*run.LimitedError](err); !ok {
@@ -112,29 +111,40 @@ func TestEachLaneLeavesItsPart(t *testing.T) {
 	})
 }
 
-func TestAStopIsEverybodysAtOnce(t *testing.T) {
-	faultstest.Cover(t, "F10")
+func TestRoomIsWhatTakeWouldSayAsFarAsAWorkerKnows(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
-		told, other, late := newBudget(t, js, "told"), newBudget(t, js, "other"), newBudget(t, js, "late")
-		for _, b := range []*Budget{told, other} {
-			if wait := take(t, b, Launch, 5); wait != 0 {
+		busy, other := newBudget(t, js, "busy"), newBudget(t, js, "other")
+		if err := busy.Room(caller, Request{Lane: Launch, Points: 5}); err != nil {
+			t.Errorf("before anything was taken: %v", err)
+		}
+		for range 180 {
+			if wait := take(t, busy, Launch, 5); wait != 0 {
 				t.Fatalf("must wait for %v", wait)
 			}
 		}
-		gaveUp, cancel := context.WithCancel(t.Context())
-		cancel()
-		told.Stop(gaveUp, caller, time.Now().Add(10*time.Minute))
-		told.Stop(t.Context(), caller, time.Now().Add(time.Minute)) // Means no less.
-		for name, b := range map[string]*Budget{"who was told": told, "another": other, "one that starts now": late} {
-			if wait := take(t, b, Launch, 5); wait < 9*time.Minute || wait > 11*time.Minute {
-				t.Errorf("%s is to come back after %v, want ten minutes and its turn", name, wait)
+		if err := other.Room(caller, Request{Lane: Launch, Points: 5}); err != nil {
+			t.Errorf("what others took is not known before it is read: %v", err)
+		}
+		if wait := take(t, other, Launch, 5); wait == 0 {
+			t.Error("more was taken than there is")
+		}
+		for name, b := range map[string]*Budget{"who took it": busy, "who was told": other} {
+			err := b.Room(caller, Request{Lane: Launch, Points: 5})
+			if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !errors.Is(err, errMinute) || time.Until(limited.Until) < 30*time.Second {
+				t.Errorf("%s: %v, want to come back in about a minute", name, err)
 			}
 		}
-		done, err := other.Take(t.Context(), "installation-78", Launch, 5)
-		if err != nil {
-			t.Fatalf("another caller: %v", err)
+		if got := onRecord(t, busy).used(time.Now()); got != 900 {
+			t.Errorf("%d points are taken, want 900: to ask takes none", got)
 		}
-		done()
+		time.Sleep(63 * time.Second)
+		if err := other.Room(caller, Request{Lane: Launch, Points: 5}); err != nil {
+			t.Errorf("a minute later: %v", err)
+		}
+		busy.Stop(t.Context(), caller, time.Now().Add(time.Minute))
+		if err := busy.Room(caller, Request{Lane: Launch, Points: 5}); !errors.Is(err, errStopped) {
+			t.Errorf("after a stop: %v, want %v", err, errStopped)
+		}
 	})
 }
 
@@ -168,42 +178,17 @@ func TestARecordThatCanNotBeReadIsBegunAnew(t *testing.T) {
 	})
 }
 
-func TestWithoutNATSAWorkerKeepsToItsShareAndTellsItLater(t *testing.T) {
-	faultstest.Cover(t, "F29")
+func TestBeforeAWorkerKnowsTheTimeItAsksForNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, nats *broker) {
-		b := newBudget(t, js, "b")
-		for _, b := range []*Budget{newBudget(t, js, "a"), b} {
-			if wait := take(t, b, Launch, 150); wait != 0 {
-				t.Fatalf("must wait for %v", wait)
-			}
-		}
+		b := newBudget(t, js, "w")
 		nats.stop()
-		for range 60 { // Half of the 600 that are left.
-			if wait := take(t, b, Launch, 5); wait != 0 {
-				t.Fatalf("must wait for %v within its share", wait)
-			}
-		}
-		if wait := take(t, b, Launch, 5); wait == 0 || wait > 10*time.Second {
-			t.Errorf("beyond its share it is to come back after %v, want in seconds", wait)
-		}
-		b.Stop(t.Context(), caller, time.Now().Add(10*time.Minute))
-		if wait := take(t, b, Launch, 5); wait < 9*time.Minute {
-			t.Errorf("in spite of a stop it is to come back after %v", wait)
-		}
-		if got := testutil.ToFloat64(b.Metrics.alone); got != 1 {
-			t.Errorf("worker_github_budget_alone is %v, want 1", got)
+		if wait := take(t, b, Launch, 5); wait == 0 || wait > 5*time.Second {
+			t.Errorf("without NATS it is to come back after %v, want in a moment", wait)
 		}
 		nats.start(t)
-		time.Sleep(time.Minute / 2)                              // The client finds it, and what was taken is not a minute old.
-		if wait := take(t, b, Launch, 5); wait < 9*time.Minute { // It asks nobody, since it knows of the stop itself.
-			t.Errorf("in spite of a stop it is to come back after %v", wait)
-		}
-		b.Stop(t.Context(), caller, time.Now().Add(20*time.Minute))
-		if r := onRecord(t, b); !r.stopped(Sweep, time.Now()) || r.used(time.Now()) != 600 {
-			t.Errorf("on record are a stop until %v and %d points, want 600", r.Stop, r.used(time.Now()))
-		}
-		if got := testutil.ToFloat64(b.Metrics.alone); got != 0 {
-			t.Errorf("worker_github_budget_alone is %v, want 0", got)
+		time.Sleep(15 * time.Second) // The client finds it.
+		if wait := take(t, b, Launch, 5); wait != 0 {
+			t.Errorf("with NATS it is to come back after %v", wait)
 		}
 	})
 }
@@ -228,34 +213,6 @@ func TestAWorkerWhoseClockIsWrongIsToldTheTimeByItsOwn(t *testing.T) {
 		}
 		if stop := time.Until(onRecord(t, b).Stop); stop < 14*time.Minute || stop > 16*time.Minute {
 			t.Errorf("by the server's clock the stop ends in %v, want fifteen minutes", stop)
-		}
-	})
-}
-
-func TestNoMoreRequestsAreUnderWayThanTheShare(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
-		b := newBudget(t, js, "w")
-		var last func()
-		for range shareInFlight(1) {
-			done, err := b.Take(t.Context(), caller, Sweep, 1)
-			if err != nil {
-				t.Fatal(err)
-			}
-			last = done
-		}
-		impatient, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer cancel()
-		if _, err := b.Take(impatient, caller, Sweep, 1); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v, want to wait", err)
-		}
-		got := make(chan error)
-		go func() {
-			_, err := b.Take(t.Context(), caller, Sweep, 1)
-			got <- err
-		}()
-		last()
-		if err := <-got; err != nil {
-			t.Errorf("after one has ended: %v", err)
 		}
 	})
 }

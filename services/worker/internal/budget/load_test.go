@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -63,9 +64,9 @@ func (c *crowd) draw(most time.Duration) time.Duration {
 }
 
 // ask sends a request if there is room, and returns how long to wait if there is none.
-func (c *crowd) ask(ctx context.Context, t *testing.T, worker int, lane Lane, points int) (wait time.Duration) {
+func (c *crowd) ask(ctx context.Context, t *testing.T, worker int, r Request) (wait time.Duration) {
 	t.Helper()
-	done, err := c.workers[worker].Take(ctx, caller, lane, points)
+	done, err := c.workers[worker].Take(ctx, caller, r)
 	if limited, ok := errors.AsType[*run.LimitedError](err); ok {
 		c.mu.Lock()
 		c.asked++
@@ -80,10 +81,20 @@ func (c *crowd) ask(ctx context.Context, t *testing.T, worker int, lane Lane, po
 	}
 	defer done()
 	time.Sleep(c.draw(200 * time.Millisecond)) // Its way to GitHub.
-	c.github.begin(points)
+	c.github.begin(r.Points)
 	time.Sleep(300*time.Millisecond + c.draw(time.Second))
 	c.github.end()
 	return 0
+}
+
+// launch registers a runner for a job of the repository, which comes soon.
+func (c *crowd) launch(ctx context.Context, t *testing.T, worker int, repo string) {
+	t.Helper()
+	time.Sleep(c.draw(5 * time.Second)) // The webhooks do not come in one moment.
+	r := Request{Lane: Launch, Points: 5, Of: repo}
+	for wait := c.ask(ctx, t, worker, r); wait > 0; wait = c.ask(ctx, t, worker, r) {
+		time.Sleep(wait + time.Second + c.draw(time.Second)) // As a launch waits; see run.Backoff.
+	}
 }
 
 // Ten thousand jobs are queued at once, before four workers. GitHub refuses nothing, and all are registered about as early as
@@ -103,23 +114,15 @@ func TestTenThousandRegistrationsTakeAsLongAsGitHubsLimitSays(t *testing.T) {
 		began := time.Now()
 		ctx, over := context.WithCancel(t.Context())
 		var launching, others sync.WaitGroup
-		for _, o := range []struct {
-			lane   Lane
-			points int
-		}{{Sweep, 1}, {Sweep, 1}, {Delete, 5}} {
+		for _, o := range []Request{{Lane: Sweep, Points: 1}, {Lane: Sweep, Points: 1}, {Lane: Delete, Points: 5}} {
 			others.Go(func() {
 				for ctx.Err() == nil {
-					time.Sleep(c.ask(ctx, t, 0, o.lane, o.points))
+					time.Sleep(c.ask(ctx, t, 0, o))
 				}
 			})
 		}
 		for n := range jobs {
-			launching.Go(func() {
-				time.Sleep(c.draw(5 * time.Second)) // The webhooks do not come in one moment.
-				for wait := c.ask(ctx, t, n%workers, Launch, 5); wait > 0; wait = c.ask(ctx, t, n%workers, Launch, 5) {
-					time.Sleep(wait + time.Second + c.draw(time.Second)) // As a launch waits; see run.Backoff.
-				}
-			})
+			launching.Go(func() { c.launch(ctx, t, n%workers, "acme/matrix") })
 		}
 		launching.Wait()
 		took := time.Since(began)
@@ -139,6 +142,37 @@ func TestTenThousandRegistrationsTakeAsLongAsGitHubsLimitSays(t *testing.T) {
 		// Who is told to come back must not come in vain again and again: each time costs writes of the ledger.
 		if c.asked > 12*jobs {
 			t.Errorf("there was no room %d times", c.asked)
+		}
+	})
+}
+
+// GitHub's limit has 2,000 jobs of one repository take 11 minutes. Jobs of others come a bit later.
+func TestJobsOfOtherRepositoriesAreNotBehindAMatrixThatWaitsForGitHub(t *testing.T) {
+	const workers, matrix, others = 4, 2000, 20
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		c := &crowd{rnd: rand.New(rand.NewPCG(1, 2))}
+		for n := range workers {
+			c.workers = append(c.workers, newBudget(t, js, fmt.Sprint("worker-", n)))
+		}
+		began := time.Now()
+		var all sync.WaitGroup
+		for n := range matrix {
+			all.Go(func() { c.launch(t.Context(), t, n%workers, "acme/matrix") })
+		}
+		var waits [others]time.Duration
+		for n := range others {
+			all.Go(func() {
+				time.Sleep(2*time.Minute + time.Duration(n)*10*time.Second)
+				came := time.Now()
+				c.launch(t.Context(), t, n%workers, fmt.Sprint("acme/other-", n))
+				waits[n] = time.Since(came)
+			})
+		}
+		all.Wait()
+		slices.Sort(waits[:])
+		t.Logf("the matrix took %v; half of the others waited for at most %v, all for %v", time.Since(began), waits[others/2], waits[others-1])
+		if waits[others-1] > 3*time.Minute {
+			t.Error("that is longer than three turns at GitHub, of a minute each")
 		}
 	})
 }

@@ -8,9 +8,10 @@ import (
 
 // Why a request was not sent, the values of the label of that name.
 const (
-	reasonMinute  = "minute"
-	reasonHour    = "hour"
-	reasonStopped = "stopped"
+	reasonMinute   = "minute"
+	reasonHour     = "hour"
+	reasonStopped  = "stopped"
+	reasonInFlight = "in_flight"
 )
 
 // Metrics tells what is taken from the budgets.
@@ -29,7 +30,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 		}, []string{"lane"}),
 		held: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "worker_github_held_back_total",
-			Help: "Requests to GitHub that were not sent, by lane and reason: minute, hour or stopped.",
+			Help: "Requests to GitHub that were not sent, by lane and reason: minute, hour, stopped or in_flight.",
 		}, []string{"lane", "reason"}),
 		stopped: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "worker_github_stopped_until_timestamp_seconds",

@@ -19,11 +19,16 @@ const (
 	Sweep Lane = "sweep"
 )
 
-// What GitHub grants a caller at a time (docs.github.com, "Rate limits for the REST API").
-const (
-	pointsPerMinute = 900
-	maxInFlight     = 100
-)
+// Request is what one request to GitHub needs.
+type Request struct {
+	Lane   Lane
+	Points int
+	// Of is whose it is, such as the repository's whose job it is for: while there is no room, each has turns of its own.
+	Of string
+}
+
+// pointsPerMinute is what GitHub grants a caller (docs.github.com, "Rate limits for the REST API").
+const pointsPerMinute = 900
 
 const (
 	// slice is how finely the minute is told. Points that were taken in a slice are free again a minute after its end.
@@ -33,9 +38,6 @@ const (
 	slack = time.Second
 	// window is for how many slices points count. It costs 1.25 s in 60, or 2 % of the budget.
 	window = int64((time.Minute + slice + slack) / slice)
-	// inFlightMargin is left of maxInFlight for requests whose answer nobody waits for any more, and for a worker that
-	// the others have not heard of yet.
-	inFlightMargin = 10
 	// maxStop bounds what GitHub's word can stop: its longest limit is an hour's.
 	maxStop = 65 * time.Minute
 	// headStart is how long after a stop launches wait on. If one of those that come then is refused, all stop again for a minute:
@@ -76,8 +78,10 @@ func (l Lane) leaves() (points int, ofHour float64) {
 type record struct {
 	// Spent are points by the slice in which they were taken, counted from 1970.
 	Spent map[int64]int `json:"spent,omitempty"`
-	// Seen is, by worker, in which slice it took points last.
+	// Seen is, by worker, in which slice it wrote here last.
 	Seen map[string]int64 `json:"seen,omitempty"`
+	// InFlight is, by worker, how many requests it has under way at most.
+	InFlight map[string]int `json:"in_flight,omitempty"`
 	// Stop is until when GitHub wants to be left alone.
 	Stop time.Time `json:"stop,omitzero"`
 }
@@ -175,7 +179,7 @@ func (r record) halted(until, now time.Time) record {
 
 // with is the record and what another adds to it, without what counts no more.
 func (r record) with(other record, now time.Time) record {
-	sum := record{Spent: map[int64]int{}, Seen: map[string]int64{}}
+	sum := record{Spent: map[int64]int{}, Seen: map[string]int64{}, InFlight: map[string]int{}}
 	for _, part := range []record{r, other} {
 		for s := range part.Spent {
 			if counts(s, sliceOf(now)) {
@@ -187,36 +191,40 @@ func (r record) with(other record, now time.Time) record {
 				sum.Seen[worker] = max(sum.Seen[worker], s)
 			}
 		}
+		for worker := range part.InFlight {
+			sum.InFlight[worker] = part.underWay(worker, now)
+		}
 		if part.stopped(Launch, now) && part.Stop.After(sum.Stop) { // Launches are stopped the longest.
 			sum.Stop = part.Stop
 		}
 	}
+	maps.DeleteFunc(sum.InFlight, func(_ string, requests int) bool { return requests == 0 })
 	return sum
 }
 
-// shareInFlight is how many requests one of so many workers may have under way.
-func shareInFlight(workers int) int { return max(1, (maxInFlight-inFlightMargin)/workers) }
+// queue spreads those who found no room, so that they come back one after the other and not all at once. It is as many queues as there
+// are whose requests wait, which come back side by side: a single one is not behind another's thousand.
+type queue struct{ last map[string]time.Time }
 
-// queue spreads those who found no room, so that they come back one after the other and not all at once.
-type queue struct{ last time.Time }
-
-// next is when the next one, who asked for so many points, is to come back. There is room from free on; each of the workers
-// has a queue of its own. rnd is uniform in [0, 1).
-func (q *queue) next(now, free time.Time, points, workers int, rnd float64) time.Time {
+// next is when the next one, who asked for r, is to come back. There is room from free on; each of the workers has a queue of its own.
+// rnd is uniform in [0, 1).
+func (q *queue) next(now, free time.Time, r Request, workers int, rnd float64) time.Time {
 	first := free.Add(-early)
 	if first.Before(now) {
 		first = now
 	}
-	if q.last.Before(first) {
-		q.last = first
+	maps.DeleteFunc(q.last, func(_ string, last time.Time) bool { return !last.After(first) })
+	last, waits := q.last[r.Of]
+	if !waits {
+		last = first
+		q.last[r.Of] = first
 	}
-	pace := time.Minute * time.Duration(points*workers) / (pointsPerMinute * eagerness)
-	if q.last.Add(pace).Sub(first) > maxQueue {
+	pace := time.Minute * time.Duration(r.Points*workers*len(q.last)) / (pointsPerMinute * eagerness)
+	if last.Add(pace).Sub(first) > maxQueue {
 		return first.Add(maxQueue/2 + time.Duration(rnd*float64(maxQueue/2)))
 	}
-	at := q.last.Add(time.Duration(rnd * float64(pace)))
-	q.last = q.last.Add(pace)
-	return at
+	q.last[r.Of] = last.Add(pace)
+	return last.Add(time.Duration(rnd * float64(pace)))
 }
 
 // hour is what GitHub last said of the requests that it grants a caller until they are counted anew.

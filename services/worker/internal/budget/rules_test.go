@@ -121,10 +121,13 @@ func TestHour(t *testing.T) {
 func TestWhoMustWaitComesBackInTurn(t *testing.T) {
 	const workers = 4
 	var queues [workers]queue
+	for n := range queues {
+		queues[n].last = map[string]time.Time{}
+	}
 	perMinute := map[int]int{}
 	first := at(60).Add(-early)
 	for n := range 6000 {
-		back := queues[n%workers].next(at(0), at(60), 5, workers, 0.5)
+		back := queues[n%workers].next(at(0), at(60), Request{Points: 5}, workers, 0.5)
 		if back.Before(first) || back.After(first.Add(maxQueue)) {
 			t.Fatalf("number %d is to come back after %v", n, back.Sub(epoch))
 		}
@@ -134,16 +137,8 @@ func TestWhoMustWaitComesBackInTurn(t *testing.T) {
 	if perMinute[0] != 1080 || perMinute[1] != 1080 || perMinute[3] != 1080+600 || perMinute[4] != 1080 {
 		t.Errorf("by minute: %v", perMinute)
 	}
-	if again := queues[0].next(at(7199), at(7200), 5, 1, 0); !again.Equal(at(7199)) {
+	if again := queues[0].next(at(7199), at(7200), Request{Points: 5}, 1, 0); !again.Equal(at(7199)) {
 		t.Errorf("after hours the first of a new queue comes back at %v, want at once", again.Sub(epoch))
-	}
-}
-
-func TestRequestsUnderWayAreShared(t *testing.T) {
-	for workers, want := range map[int]int{1: 90, 4: 22, 90: 1, 1000: 1} {
-		if got := shareInFlight(workers); got != want {
-			t.Errorf("%d workers: got %d each, want %d", workers, got, want)
-		}
 	}
 }
 
@@ -250,6 +245,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte(`{"spent":{"7069292180":900},"seen":{"a":7069292180},"stop":"2026-01-02T03:05:00Z"}`))
 	f.Add([]byte(`{"spent":{"7069292180":-9000,"7069292181":9223372036854775807,"7069292182":1}}`))
 	f.Add([]byte(`{"seen":{"":9223372036854775807},"stop":"9999-12-31T23:59:59Z"}`))
+	f.Add([]byte(`{"seen":{"a":7069292180,"b":7069292180},"in_flight":{"a":9223372036854775807,"b":-9000,"c":90}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var r record
 		if json.Unmarshal(text, &r) != nil {
@@ -259,6 +255,12 @@ func FuzzRecord(f *testing.F) {
 			room, workers, free := r.room(Launch, epoch), r.workers(epoch), r.freeAt(Launch, 5, epoch)
 			if room < 0 || room > 900 || workers < 1 || free.Before(epoch) || free.After(epoch.Add(2*maxStop+2*time.Minute+10*time.Second)) {
 				t.Errorf("room for %d, %d workers, free after %v", room, workers, free.Sub(epoch))
+			}
+			if slots := r.slots("w", epoch); slots < 0 || slots > 45 {
+				t.Errorf("%d requests at once", slots)
+			}
+			if slots := r.slots("w", epoch.Add(maxFlight+2*time.Minute)); slots != 45 {
+				t.Errorf("%d requests at once after two minutes in which nobody wrote, want 45", slots)
 			}
 		}
 	})

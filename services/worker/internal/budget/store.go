@@ -3,7 +3,6 @@ package budget
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"modal-github-runner/proto/wire"
-	"modal-github-runner/services/worker/internal/run"
+	"modal-github-runner/services/worker/internal/records"
 )
 
 const (
@@ -26,12 +25,19 @@ const (
 // store keeps records in the bucket, and knows the time by the server's clock: workers share the records, so they must agree
 // on what time it is. It is safe for concurrent use.
 type store struct {
-	js jetstream.JetStream
+	js     jetstream.JetStream
+	bucket *records.Bucket
 
 	mu    sync.Mutex
 	kv    jetstream.KeyValue
 	ahead time.Duration // of the server's clock, before ours
 	asked time.Time     // when the server's clock was read
+}
+
+func newStore(js jetstream.JetStream) *store {
+	s := &store{js: js}
+	s.bucket = records.New(callTimeout, func(ctx context.Context) (records.KV, error) { return s.open(ctx) })
+	return s
 }
 
 // now is the time by the server's clock, or by ours as long as that one is not known.
@@ -46,50 +52,27 @@ func (s *store) lead() time.Duration {
 
 // load returns the record of a caller and its revision; zero if there is none. One that can't be read is as if it were empty.
 func (s *store) load(ctx context.Context, caller string) (record, uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	kv, err := s.open(ctx)
+	value, revision, err := s.bucket.Get(ctx, keyPrefix+caller)
 	if err != nil {
 		return record{}, 0, err
 	}
-	entry, err := kv.Get(ctx, keyPrefix+caller)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return record{}, 0, nil
+	r := record{}
+	if json.Unmarshal(value, &r) != nil {
+		r = record{}
 	}
-	if err != nil {
-		return record{}, 0, fmt.Errorf("get budget of %s: %w", caller, err)
-	}
-	var r record
-	if json.Unmarshal(entry.Value(), &r) != nil {
-		return record{}, entry.Revision(), nil
-	}
-	return r, entry.Revision(), nil
+	return r, revision, nil
 }
 
 // save writes the record if it is still at the revision, and returns the new one. It returns run.ErrConflict if it is not.
 func (s *store) save(ctx context.Context, caller string, r record, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	kv, err := s.open(ctx)
-	if err != nil {
-		return 0, err
-	}
-	value, err := json.Marshal(r)
-	if err != nil {
-		return 0, fmt.Errorf("encode budget of %s: %w", caller, err)
-	}
-	if revision == 0 {
-		revision, err = kv.Create(ctx, keyPrefix+caller, value)
-	} else {
-		revision, err = kv.Update(ctx, keyPrefix+caller, value, revision)
-	}
-	switch {
-	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-		return 0, fmt.Errorf("budget of %s: %w", caller, run.ErrConflict)
-	case err != nil:
-		return 0, fmt.Errorf("write budget of %s: %w", caller, err)
-	}
-	return revision, nil
+	return records.Save(ctx, s.bucket, keyPrefix+caller, r, revision)
+}
+
+// isOpen reports whether the bucket is open and the server's clock known.
+func (s *store) isOpen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kv != nil
 }
 
 // open returns the bucket once the server's clock is known, and reads that from time to time.

@@ -54,6 +54,7 @@ func (s *Sim) restore(n int) {
 	b := s.backups[len(s.backups)-1]
 	s.runs.restore(b.runs)
 	s.runners.restore(b.runners)
+	s.unplaced.forgotten(s.places, b.places)
 	s.revision, s.places, s.placesRevision, s.cursor = b.revision, b.places, b.placesRevision, b.cursor
 	s.buried = slices.Clone(b.buried)
 	s.purge()
@@ -65,4 +66,5 @@ func (s *Sim) restore(n int) {
 		m := b.later[key]
 		s.keep(key, &m)
 	}
+	s.forget()
 }

@@ -97,6 +97,21 @@ func TestInCalmWeatherNobodyWaitsLongAndSurplusRunnersGo(t *testing.T) {
 	}
 }
 
+// A sandbox that Modal has not scheduled can't be asked whether it has a job; nor need it.
+func TestSurplusSandboxesThatModalDoesNotScheduleGoToo(t *testing.T) {
+	seeds, jobs := budget(2, 200)
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			const away = 3 * time.Minute
+			r := tell(t, exact.Options{Seed: 5000 + seed, Jobs: jobs, Intensity: exact.Calm, SurplusLimit: 30 * time.Second, NoMachines: away})
+			if longest := r.Quantile(1); longest < away/2 || longest > away+time.Minute {
+				t.Errorf("a job waited for %v", longest)
+			}
+		})
+	}
+}
+
 func TestOneSeedIsOneStory(t *testing.T) {
 	story := func(seed uint64) [sha256.Size]byte {
 		digest := sha256.New()

@@ -9,12 +9,14 @@ const (
 	WebhookTwice      Fault = "webhook delivered twice"
 	WebhookByTwoHooks Fault = "webhook by two hooks"
 	WebhookLate       Fault = "webhook late by up to two hours"
-	PubAckLost        Fault = "publish acknowledgement lost"
-	DeliveredTwice    Fault = "message delivered to two workers"
-	AckLost           Fault = "acknowledgement lost"
-	DeliveriesSpent   Fault = "message not delivered again"
-	LedgerAnswerLost  Fault = "ledger's answer lost"
-	DedupeForgotten   Fault = "duplicates forgotten by the broker"
+	// IngressAway is row F01 for all webhooks at once, and for those that are sent again: GitHub can't deliver them.
+	IngressAway      Fault = "ingress away for up to an hour"
+	PubAckLost       Fault = "publish acknowledgement lost"
+	DeliveredTwice   Fault = "message delivered to two workers"
+	AckLost          Fault = "acknowledgement lost"
+	DeliveriesSpent  Fault = "message not delivered again"
+	LedgerAnswerLost Fault = "ledger's answer lost"
+	DedupeForgotten  Fault = "duplicates forgotten by the broker"
 
 	WorkerDiesBefore Fault = "worker dies before a call's effect"
 	WorkerDiesAfter  Fault = "worker dies after a call's effect"
@@ -35,6 +37,7 @@ const (
 	TerminateLags   Fault = "terminate accepted, still running"
 	BootCrash       Fault = "sandbox dies before its runner registers"
 	BootHang        Fault = "sandbox hangs before its runner starts"
+	Unscheduled     Fault = "sandbox scheduled late by up to twenty minutes"
 	Deaf            Fault = "sandbox answers no question"
 	RunnerDies      Fault = "sandbox dies in the middle of a job"
 	RunnerLeaves    Fault = "runner exits with 0 without a job"
@@ -101,6 +104,7 @@ func kindsOfFaults() []kind {
 		{TerminateLags, 0.05, []string{"F49"}},
 		{BootCrash, 0.01, []string{"F47"}},
 		{BootHang, 0.002, []string{"F47"}},
+		{Unscheduled, 0.01, []string{"F47"}},
 		{Deaf, 0.005, []string{"F47"}},
 		{RunnerDies, 0.003, []string{"F48"}},
 		{RunnerLeaves, 0.003, []string{"F63"}},
@@ -113,6 +117,7 @@ func kindsOfFaults() []kind {
 		{GitHubAway, 1, nil},
 		{ModalAway, 1, nil},
 		{GPUsAway, 1, []string{"F46"}},
+		{IngressAway, 1, []string{"F01"}},
 		{QueuePurged, 1, []string{"F59"}},
 		{BackupRestored, 4, []string{"F60"}},
 		{ClockSkew, 1, []string{"F54", "F55"}},

@@ -38,6 +38,8 @@ type ghJob struct {
 	dice               *dice
 	takes              time.Duration
 	cancelAfter        time.Duration // 0 is never
+	rare               bool          // of a repository that is named nowhere
+	told, forgotten    bool          // an event of it came; no trace of that is left, though GitHub has delivered it
 	held               bool          // queued, then waiting, then queued
 	status, conclusion string
 	was                string        // the status before, which a lagging API still tells
@@ -271,8 +273,20 @@ func (s *Sim) lostRunner(r *ghRunner) {
 	}
 }
 
+// writePoints is what a request costs that changes something.
+const writePoints = 5
+
 // spend uses points of an installation's budget.
 func (s *Sim) spend(installation int64, points int) error {
+	if err := s.room(installation, points); err != nil {
+		return err
+	}
+	s.gh.points[installation] += points
+	return nil
+}
+
+// room is what spend would say.
+func (s *Sim) room(installation int64, points int) error {
 	const budget = 900
 	if minute := s.now.Truncate(time.Minute); s.gh.minute[installation] != minute {
 		s.gh.minute[installation], s.gh.points[installation] = minute, 0
@@ -281,6 +295,5 @@ func (s *Sim) spend(installation int64, points int) error {
 		s.count(GitHubLimit)
 		return &run.LimitedError{Until: epoch().Add(s.gh.minute[installation] + time.Minute), Err: errors.New("github: secondary rate limit")}
 	}
-	s.gh.points[installation] += points
 	return nil
 }

@@ -37,6 +37,9 @@ func scopeOf(j run.Job) string {
 	return j.Owner + "/" + j.Repo
 }
 
+// Room is of launch.Forge.
+func (t *task) Room(j run.Job) error { return t.s.room(j.Installation, writePoints) }
+
 // Register is of launch.Forge.
 func (t *task) Register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
 	c := t.github("register " + fmt.Sprint(r.Name))
@@ -44,7 +47,7 @@ func (t *task) Register(ctx context.Context, r run.Runner) (id int64, jit config
 	err = t.do(ctx, c, func() error {
 		t.s.check.act(r, "registered")
 		t.s.check.registers(r.Name.Job)
-		if err := t.s.spend(r.Job.Installation, 5); err != nil {
+		if err := t.s.spend(r.Job.Installation, writePoints); err != nil {
 			return err
 		}
 		if t.s.now < t.s.gh.refuses[r.Job.ID] {
@@ -67,7 +70,7 @@ func (t *task) Deregister(ctx context.Context, r run.Runner) error {
 	c := t.github("deregister " + fmt.Sprint(r.Name))
 	c.lost = DeregisterLost
 	return t.do(ctx, c, func() error {
-		if err := t.s.spend(r.Job.Installation, 5); err != nil {
+		if err := t.s.spend(r.Job.Installation, writePoints); err != nil {
 			return err
 		}
 		if known := t.s.gh.runners[r.Name]; known != nil {
@@ -144,7 +147,7 @@ func (t *task) Inform(ctx context.Context, j run.Job, reason string) error {
 	c := t.github("say: " + cmp.Or(reason, "it runs after all"))
 	c.lost, c.late = NoticeLost, NoticeLate
 	return t.do(ctx, c, func() error {
-		if err := t.s.spend(j.Installation, 5); err != nil {
+		if err := t.s.spend(j.Installation, writePoints); err != nil {
 			return err
 		}
 		if found != nil {
@@ -180,7 +183,7 @@ func (t *task) Registrations(ctx context.Context, j run.Job, scope string) (foun
 	c := t.github("list registrations")
 	c.fails = ListFails
 	err = t.do(ctx, c, func() error {
-		if err := t.s.spend(j.Installation, 5); err != nil {
+		if err := t.s.spend(j.Installation, writePoints); err != nil {
 			return err
 		}
 		for _, r := range t.s.gh.runners {
@@ -203,7 +206,7 @@ func (t *task) Registrations(ctx context.Context, j run.Job, scope string) (foun
 // DeregisterID is of sweep.Registrar.
 func (t *task) DeregisterID(ctx context.Context, j run.Job, _ string, id int64) error {
 	return t.do(ctx, t.github(fmt.Sprintf("deregister by id %d", id)), func() error {
-		if err := t.s.spend(j.Installation, 5); err != nil {
+		if err := t.s.spend(j.Installation, writePoints); err != nil {
 			return err
 		}
 		for _, r := range t.s.gh.runners {
@@ -226,7 +229,9 @@ func (t *task) Deliveries(ctx context.Context, _ sweep.Hook, since time.Time) (l
 		all := t.s.gh.attempts
 		for n := len(all); n > 0 && !all[n-1].at.Before(since); n-- {
 			a := all[n-1]
-			listed = append(listed, sweep.Delivery{ID: int64(n), GUID: a.guid, Event: "workflow_job", OK: a.ok, At: a.at})
+			listed = append(listed, sweep.Delivery{
+				ID: int64(n), GUID: a.guid, Event: "workflow_job", Repo: t.s.gh.jobs[run.JobOf(a.ev).ID].RepoID, OK: a.ok, At: a.at,
+			})
 		}
 		return nil
 	})

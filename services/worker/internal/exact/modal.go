@@ -25,6 +25,7 @@ type box struct {
 	createdAt time.Time
 	jit       string
 	dice      *dice
+	scheduled bool // Modal has a machine for it
 	started   bool // the entrypoint has started the runner
 	deaf      bool // it answers no question
 	hung      bool // it never starts anything
@@ -99,6 +100,13 @@ func (s *Sim) startBox(name run.Name, jit string, idle time.Duration, d *dice) s
 	boot := b.dice.between(2*time.Second, 8*time.Second)
 	crash, hang, leaves := s.hits(BootCrash, b.dice), s.hits(BootHang, b.dice), s.hits(RunnerLeaves, b.dice)
 	b.deaf = s.hits(Deaf, b.dice)
+	waits := b.dice.between(0, 20*time.Minute)
+	if !s.hits(Unscheduled, b.dice) {
+		waits = 0
+	}
+	waits = max(waits, s.NoMachines-s.now)
+	s.after(waits, func() { b.scheduled = b.alive() })
+	boot += waits
 	switch {
 	case hang:
 		b.hung = true
@@ -190,32 +198,6 @@ func (t *task) LaunchedFor(ctx context.Context, job int64) (ids []string, err er
 	return ids, err
 }
 
-// Ask is of launch.Fleet.
-func (t *task) Ask(ctx context.Context, id string, release bool) (says run.Evidence, err error) {
-	err = t.do(ctx, t.modal("ask "+id), func() error {
-		b := t.s.modal.boxes[id]
-		switch {
-		case b == nil || !b.alive():
-			says = run.Over
-		case b.deaf:
-			return errors.New("modal: exec timed out")
-		case b.hung:
-			says = run.Starting
-		case b.hadJob():
-			says = run.HasJob
-		case release && t.s.release(b), b.released:
-			says = run.ReleasedNow
-		case !b.started:
-			says = run.Starting
-		default:
-			says = run.Idle
-		}
-		t.tellf("sandbox %s says %s", id, says)
-		return nil
-	})
-	return says, err
-}
-
 // Fate is of launch.Fleet and sweep.Fleet.
 func (t *task) Fate(ctx context.Context, id string, _ bool) (fate run.Fate, err error) {
 	err = t.do(ctx, t.modal("fate"), func() error {
@@ -235,12 +217,7 @@ func (t *task) Terminate(ctx context.Context, id string) error {
 		if b == nil || !b.alive() {
 			return nil
 		}
-		end := func() {
-			if j := b.working(); j != nil && b.alive() {
-				t.s.check.killed(j, "its sandbox was terminated")
-			}
-			t.s.endBox(b, "its sandbox ended: terminated")
-		}
+		end := func() { t.s.terminate(b) }
 		if t.s.hits(TerminateLags, t.dice) {
 			t.s.after(t.dice.between(time.Second, 30*time.Second), end)
 			return nil

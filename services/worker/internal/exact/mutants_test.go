@@ -44,12 +44,16 @@ func mutants() []mutant {
 			old: "if r.State == New || r.State == OnHold {", new: "if r.State == New {",
 		},
 		{
+			name: "an event that nobody takes for eight minutes is given up", invariant: "I4", file: "sweep/deliveries_missed.go", flags: []string{"--intensity=5"},
+			old: "worth = 2 * 24 * time.Hour", new: "worth = 8 * time.Minute",
+		},
+		{
 			name: "a job that is given up is not put among the dead letters", invariant: "I4", file: "run/decide.go",
 			old: "effects := []Effect{Bury{Job: r.Job, Reason: reason}}", new: "effects := []Effect{}",
 		},
 		{
-			name: "a runner is ended without being asked whether it works", invariant: "I5", file: "launch/launch.go",
-			old: "if evidence == run.HasJob {", new: "if evidence == run.HasJob && false {",
+			name: "a runner is ended without being asked whether it works", invariant: "I5", file: "launch/end.go",
+			old: "if mayWork {", new: "if mayWork && false {",
 		},
 		{
 			name: "a spare runner is never asked to go", invariant: "I5", file: "launch/launch.go", flags: []string{"--surplus-limit=30s", "--calm"},
@@ -65,7 +69,7 @@ func mutants() []mutant {
 		},
 		{
 			name: "registrations that a restored ledger has forgotten are left", invariant: "I6", file: "sweep/registrations.go", flags: []string{"--intensity=5"},
-			old: "if unused < grace || job.State == run.New && unused < usableFor {", new: "if unused >= 0 {",
+			old: "if unused < grace || job.State == run.New && unused < usableFor {", new: "if _ = job; unused >= 0 {",
 		},
 		{
 			name: "a name stands for one runner for ever", invariant: "I5", file: "run/types.go", flags: []string{"--intensity=5"},
@@ -77,15 +81,21 @@ func mutants() []mutant {
 		},
 		{
 			name: "a job that was given up ends once more", invariant: "I8", file: "run/decide.go",
-			old: "if !r.State.Terminal() {\n\t\tr.State, r.Conclusion, r.FinishedAt = Done", new: "if r.State != Done {\n\t\tr.State, r.Conclusion, r.FinishedAt = Done",
+			old: "if !r.State.Terminal() {\n\t\tr.State = Done", new: "if r.State != Done {\n\t\tr.State = Done",
 		},
 		{
-			name: "a replay makes a job wait that is done", invariant: "I8", file: "run/replay.go",
-			old: "if r.State == Dead && now", new: "if r.State != New && now",
+			name: "a replay begins anew what is done", invariant: "I8", file: "run/replay.go",
+			old: "if r.State == Dead && now.Sub(r.QueuedAt) < GiveUpAfter {\n\t\tr.Failures, r.Reason, r.Forgiven = 0, \"\", r.Attempts\n\t\tswitch {\n" +
+				"\t\tcase !r.FinishedAt.IsZero():",
+			new: "if r.State != New {\n\t\tswitch {\n\t\tcase false:",
 		},
 		{
 			name: "a launch that failed is tried again at once", invariant: "I9", file: "run/backoff.go", flags: []string{"--intensity=5"},
 			old: "return firstBackoff + time.Duration(rnd*float64(ceiling))", new: "_ = ceiling\n\treturn 0",
+		},
+		{
+			name: "a limit has one place more", invariant: "I9", file: "places/obstacle.go", flags: []string{"--max-sandboxes=20"},
+			old: "most > 0 && uses[s] >= most {", new: "most > 0 && uses[s] > most {",
 		},
 		{
 			name: "nothing is told of a job", invariant: "I12", file: "run/decide.go",
@@ -128,10 +138,34 @@ func TestMutantsAreCaught(t *testing.T) {
 	}
 }
 
+// A mutant that can't be made catches nothing: the line that it breaks must be there, once.
+func TestEachMutantBreaksALineThatIsThere(t *testing.T) {
+	for _, m := range mutants() {
+		t.Run(m.name, func(t *testing.T) { breakLine(t, filepath.Join("..", filepath.FromSlash(m.file)), m.old, m.new) })
+	}
+	for _, m := range processMutants() {
+		t.Run(m.name, func(t *testing.T) {
+			breakLine(t, filepath.Join("..", "..", "..", filepath.FromSlash(m.file)), m.old, m.new)
+		})
+	}
+}
+
 // build makes the simulator with the mutant in it.
 func (m mutant) build(t *testing.T) string {
 	t.Helper()
-	file, err := filepath.Abs(filepath.Join("..", filepath.FromSlash(m.file)))
+	program := filepath.Join(t.TempDir(), "simulate")
+	overlay := breakLine(t, filepath.Join("..", filepath.FromSlash(m.file)), m.old, m.new)
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", program, "../../cmd/simulate")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
+}
+
+// breakLine returns the overlay by which go builds with a text of the file, which is there once, replaced.
+func breakLine(t *testing.T, file, before, after string) (overlay string) {
+	t.Helper()
+	file, err := filepath.Abs(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,26 +173,21 @@ func (m mutant) build(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		t.Fatalf("%s has the line %d times", m.file, n)
+	if n := strings.Count(string(source), before); n != 1 {
+		t.Fatalf("%s has the line %d times", file, n)
 	}
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "broken.go")
-	if err := os.WriteFile(broken, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600); err != nil {
+	if err := os.WriteFile(broken, []byte(strings.Replace(string(source), before, after, 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {file: broken}})
+	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {file: broken}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+	overlay = filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, replaced, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(dir, "simulate")
-	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", list, "-o", program, "../../cmd/simulate")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return program
+	return overlay
 }

@@ -24,6 +24,8 @@ const (
 	organizations = 3
 	reposOfOwner  = 3
 	silentName    = "silent"
+	// rareRepos are those of each user that have few jobs and are named nowhere: only an event makes them known.
+	rareRepos = 6
 )
 
 // plan has all jobs come, and returns when the last one does.
@@ -62,9 +64,14 @@ func (s *Sim) plan() time.Duration {
 // newJob draws all there is to a job from its own dice, but for its repository, which is its family's.
 func (s *Sim) newJob(id, family int64) *ghJob {
 	d, home := newDice(s.Seed, 4, uint64(id)), newDice(s.Seed, 7, uint64(family)) //nolint:gosec // ids are positive
-	owner := home.below(owners)
-	j := &ghJob{dice: d, Job: run.Job{
-		ID: id, RunID: family, Owner: fmt.Sprintf("owner%d", owner), Repo: fmt.Sprintf("repo%d", home.below(reposOfOwner)), Private: true,
+	owner, repo := home.below(owners), home.below(reposOfOwner)
+	name, rare := fmt.Sprintf("repo%d", repo), home.chance(0.1) && owner >= organizations
+	if rare {
+		n := home.below(rareRepos)
+		name, repo = fmt.Sprintf("rare%d", n), reposOfOwner+n
+	}
+	j := &ghJob{dice: d, rare: rare, Job: run.Job{
+		ID: id, RunID: family, Owner: fmt.Sprintf("owner%d", owner), Repo: name, RepoID: int64(100*owner + repo + 1), Private: true,
 		Installation: int64(owner + 1), OrgOwned: owner < organizations, Labels: []string{label}, Pool: poolName, CreatedAt: s.time(),
 	}}
 	j.takes = time.Second + time.Duration(-math.Log(1-float64(d.next()>>11)/(1<<53))*float64(s.JobTime))

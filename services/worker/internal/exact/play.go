@@ -11,14 +11,17 @@ import (
 )
 
 // Play tells a story and writes what came of it: a summary, what went wrong, what the sweeps found, how often each invariant was
-// held against the world, and each violation. With shrink, the story of the first one follows, with the jobs and faults that
-// matter. It returns how many violations there were.
-func Play(out io.Writer, o Options, shrink bool) int {
+// held against the world, what is excused, and each violation. With shrink, the story of the first one follows, with the jobs and faults
+// that matter. It returns how many violations there were, and how much was excused.
+func Play(out io.Writer, o Options, shrink bool) (violated, excused int) {
 	result := New(o).Run()
 	fmt.Fprintln(out, result)
 	fmt.Fprintf(out, "\nwhat went wrong on purpose, and how often:\n%s", Tally(result.Faults))
 	fmt.Fprintf(out, "\nwhat the sweeps found and set right:\n%s", Tally(result.Swept))
 	fmt.Fprintf(out, "\nwhat must always hold:\n%s\n", result.verdicts())
+	if len(result.Excused) > 0 {
+		fmt.Fprintf(out, "what does not hold, and is excused:\n%s\n", Tally(result.Excused))
+	}
 	for _, v := range result.Violations {
 		fmt.Fprintln(out, "VIOLATED", v)
 	}
@@ -28,7 +31,7 @@ func Play(out io.Writer, o Options, shrink bool) int {
 		smaller, shrunk := Shrink(o, result.Violations[0], &told)
 		fmt.Fprintf(out, "the same with %d jobs, and no fault but\n%s%s%s\n", len(smaller.Only), Tally(shrunk.Faults), told.String(), shrunk)
 	}
-	return len(result.Violations)
+	return len(result.Violations), result.excuses()
 }
 
 // verdicts is a table of the invariants: how often each was checked, and how often it was violated.

@@ -64,21 +64,6 @@ func (q *queue) acknowledge(m *message) {
 	delete(q.pending, m)
 }
 
-// jobOf is the job that an event is about.
-func jobOf(ev run.Event) int64 {
-	switch ev := ev.(type) {
-	case run.Queued:
-		return ev.Job.ID
-	case run.Held:
-		return ev.Job.ID
-	case run.Started:
-		return ev.Job.ID
-	case run.Finished:
-		return ev.Job.ID
-	}
-	panic(fmt.Sprintf("exact: no such message: %T", ev)) // Unreachable: no other event is published.
-}
-
 // publish stores a message, unless one of its id was stored lately. No id is never a duplicate.
 func (s *Sim) publish(id string, ev run.Event) {
 	if id != "" {
@@ -87,7 +72,7 @@ func (s *Sim) publish(id string, ev run.Event) {
 		}
 		s.queue.seen[id] = s.now
 	}
-	job := jobOf(ev)
+	job := run.JobOf(ev).ID
 	s.messages[job]++
 	s.enqueue(&message{kind: kindOf(ev), job: job, ev: ev, dice: newDice(s.Seed, uint64(job), s.messages[job])}) //nolint:gosec // ids are positive
 }
@@ -176,6 +161,7 @@ func (s *Sim) again(m *message, in time.Duration) {
 	m.deliveries++                                                                        // Whatever the one that has it says from now on.
 	if s.hits(DeliveriesSpent, newDice(s.Seed, 8, uint64(m.job), uint64(m.deliveries))) { //nolint:gosec // neither is negative
 		s.queue.acknowledge(m)
+		s.forget()
 		return
 	}
 	s.after(in, func() {
@@ -238,4 +224,21 @@ func (s *Sim) purge() {
 		s.queue.acknowledge(m)
 	}
 	clear(s.queue.later)
+}
+
+// forget marks the jobs of which an event was acknowledged and no trace is left, if their repositories are named nowhere: nothing
+// leads to them any more.
+func (s *Sim) forget() {
+	traces := map[int64]bool{}
+	for m := range s.queue.stored {
+		traces[m.job] = true
+	}
+	for _, m := range s.queue.later {
+		traces[m.job] = true
+	}
+	for _, j := range s.gh.all {
+		if j.rare && j.told && !traces[j.ID] && s.runs.load(j.ID).Revision == 0 {
+			j.forgotten = true
+		}
+	}
 }

@@ -17,11 +17,19 @@ func (t *task) Requeue(ctx context.Context, j run.Job, queuedAt time.Time, revis
 	})
 }
 
+// Call is of sweep.Caller.
+func (t *task) Call(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error {
+	return t.do(ctx, t.nats("call"), func() error {
+		t.s.publish(fmt.Sprintf("turn-%d-%d", j.ID, revision), run.Queued{Job: j, At: queuedAt})
+		return nil
+	})
+}
+
 // Report is of sweep.Queue.
 func (t *task) Report(ctx context.Context, ev run.Event, revision uint64) error {
 	return t.do(ctx, t.nats("report"), func() error {
 		t.tellf("reports %s", describe(ev))
-		t.s.publish(fmt.Sprintf("found-%d-%d-%T", jobOf(ev), revision, ev), ev)
+		t.s.publish(fmt.Sprintf("found-%d-%d-%T", run.JobOf(ev).ID, revision, ev), ev)
 		return nil
 	})
 }

@@ -2,7 +2,10 @@ package exact_test
 
 import (
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,5 +61,33 @@ func TestWithoutGPUsAtModalOtherJobsWaitNoLonger(t *testing.T) {
 				t.Errorf("jobs without a GPU waited p50 %v, p99 %v, and %v, %v while there were no GPUs", p50, p99, without50, without99)
 			}
 		})
+	}
+}
+
+// A backup comes back in which places and jobs are missing. What follows from that is no violation, and each of it is told: which
+// part of a limit nobody kept, and which jobs nobody will ever find.
+func TestWhatAnOldBackupHasForgottenIsExcusedAndTold(t *testing.T) {
+	t.Parallel()
+	told := map[string]bool{}
+	const first, last = 5021, 5100
+	for seed := uint64(first); len(told) < 3; seed++ {
+		if seed > last {
+			t.Fatalf("in %d stories only of %v is told", last-first, slices.Collect(maps.Keys(told)))
+		}
+		var out strings.Builder
+		o := exact.Options{Seed: seed, Jobs: 100, Rate: 1, MaxSandboxes: 6, Without: only(exact.BackupRestored, exact.QueuePurged), Intensity: 4}
+		violated, excused := exact.Play(&out, o, false)
+		if sum := fmt.Sprintf("seed %d: 0 violations, %d excused\n", seed, excused); violated > 0 || !strings.HasPrefix(out.String(), sum) {
+			t.Fatalf("%d violations, %d excused:\n%s", violated, excused, out.String())
+		}
+		for what, line := range map[string]string{
+			"jobs that stay queued":   `(?m)^ +[1-9]\d*  ` + regexp.QuoteMeta(string(exact.Unfound)) + `$`,
+			"that they are":           `(?m)^  ended  .* [1-9]\d* queued, of ours`,
+			"sandboxes over the most": `(?m)^ +[1-9]\d*  ` + regexp.QuoteMeta(string(exact.Overfull)) + `$`,
+		} {
+			if regexp.MustCompile(line).MatchString(out.String()) {
+				told[what] = true
+			}
+		}
 	}
 }

@@ -41,6 +41,8 @@ type Options struct {
 	SurplusLimit time.Duration
 	// NoGPUs is for how long, from the start, Modal has no GPU.
 	NoGPUs time.Duration
+	// NoMachines is for how long, from the start, Modal schedules no sandbox.
+	NoMachines time.Duration
 	// MaxSandboxes is how many may exist at a time; 0 for any number.
 	MaxSandboxes int
 	// Settle is how long what is left may take once faults have stopped: three hours by default. A job whose end nobody told of
@@ -69,6 +71,8 @@ type Sim struct {
 	runners        *shelf[run.Name, run.Runner]
 	places         places.Record
 	placesRevision uint64
+	unplaced       unplaced
+	idle           []*fiber
 	workers        []*worker
 	leader         *worker
 	cursor         time.Time
@@ -83,7 +87,8 @@ type Sim struct {
 	healed         bool
 	backups        []backup // oldest first
 
-	brokerDown, githubDown, modalDown, gpusAway time.Duration
+	brokerDown, ingressDown, githubDown, modalDown, gpusAway time.Duration
+	missed                                                   int // attempts to deliver, since ingress is away
 }
 
 // Calm is the intensity at which nothing goes wrong.
@@ -96,6 +101,7 @@ type Result struct {
 	Steps      int
 	Took       time.Duration // virtual
 	Violations []Violation
+	Excused    map[Excuse]int
 	Faults     map[Fault]int
 	Swept      map[sweep.Kind]int
 	Checks     map[string]int
@@ -118,6 +124,7 @@ func New(o Options) *Sim {
 		weather: newDice(o.Seed, 1), hands: newDice(o.Seed, 5), jitter: rand.New(newDice(o.Seed, 2)), //nolint:gosec // the story is to come out the same
 		runs: newShelf[int64, run.Run](), runners: newShelf[run.Name, run.Runner](),
 		messages: map[int64]uint64{}, rates: map[Fault]float64{}, faults: map[Fault]int{}, swept: map[sweep.Kind]int{},
+		unplaced: unplaced{},
 	}
 	for _, k := range kindsOfFaults() {
 		s.rates[k.fault] = k.rate
@@ -137,6 +144,7 @@ func New(o Options) *Sim {
 
 // Run tells the story to its end.
 func (s *Sim) Run() Result {
+	defer s.dismiss()
 	last := s.plan()
 	s.gpusAway = s.NoGPUs
 	s.after(0, s.elect)
@@ -149,6 +157,7 @@ func (s *Sim) Run() Result {
 		s.run(s.now + s.Settle)
 		return s.result()
 	}
+	s.run(s.ingressDown) // What GitHub can't deliver for an hour is to be delivered then.
 	s.heal()
 	end := s.now + s.Settle
 	for s.now < end {
@@ -164,6 +173,7 @@ func (s *Sim) heal() {
 	s.tellf(0, "faults stop")
 	s.healed = true
 	s.brokerDown, s.githubDown, s.modalDown = min(s.brokerDown, s.now), min(s.githubDown, s.now), min(s.modalDown, s.now)
+	s.ingressDown = min(s.ingressDown, s.now)
 	s.gpusAway = min(s.gpusAway, s.now)
 	clear(s.gh.refuses)
 	for _, w := range s.workers {
@@ -207,7 +217,8 @@ func (s *Sim) replay(job int64) {
 
 func (s *Sim) result() Result {
 	r := Result{
-		Seed: s.Seed, Jobs: len(s.gh.all), Steps: s.steps, Took: s.now, Violations: s.check.found, Faults: s.faults, Swept: s.swept, Checks: s.check.total,
+		Seed: s.Seed, Jobs: len(s.gh.all), Steps: s.steps, Took: s.now, Violations: s.check.found, Excused: s.check.excused,
+		Faults: s.faults, Swept: s.swept, Checks: s.check.total,
 		Conclusions: map[string]int{}, Sandboxes: s.modal.serial, InUse: s.check.inUse(),
 	}
 	for _, j := range s.gh.all {
@@ -232,6 +243,14 @@ func (s *Sim) result() Result {
 	return r
 }
 
+// excuses is how much was excused.
+func (r Result) excuses() (n int) {
+	for _, times := range r.Excused {
+		n += times
+	}
+	return n
+}
+
 // Quantile is how long so great a part of the jobs waited at most.
 func (r Result) Quantile(q float64) time.Duration {
 	if len(r.Waits) == 0 {
@@ -246,12 +265,12 @@ func (r Result) String() string {
 	if r.InUse > 0 {
 		limited = fmt.Sprintf(", %.1f %% of the places in use while jobs waited for one", 100*r.InUse)
 	}
-	return fmt.Sprintf(`seed %d: %d violations
+	return fmt.Sprintf(`seed %d: %d violations, %d excused
   jobs       %d in %v of virtual time, in %d steps
   ended      %s, of ours; %d given up
   waited     p50 %v, p99 %v, from queued to started
   sandboxes  %d%s`,
-		r.Seed, len(r.Violations), r.Jobs, r.Took.Truncate(time.Second), r.Steps, inWords(r.Conclusions), r.Dead,
+		r.Seed, len(r.Violations), r.excuses(), r.Jobs, r.Took.Truncate(time.Second), r.Steps, inWords(r.Conclusions), r.Dead,
 		r.Quantile(.5), r.Quantile(.99), r.Sandboxes, limited)
 }
 

@@ -7,6 +7,8 @@ import (
 	"iter"
 	"time"
 
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -40,27 +42,66 @@ type task struct {
 // spawn has the worker do something, and calls done when it has, unless it dies before.
 func (s *Sim) spawn(w *worker, about int64, d *dice, do func(*task), done func()) *task {
 	t := &task{s: s, w: w, life: w.life, about: about, dice: d}
-	next, stop := iter.Pull(func(yield func(time.Duration) bool) {
+	f := s.hire()
+	f.do = func(yield func(time.Duration) bool) {
 		t.yield = yield
 		do(t)
-	})
+	}
 	var step func()
 	step = func() {
 		if !t.dead() && w.frozen > s.now {
 			s.after(w.frozen-s.now, step)
 			return
 		}
-		if pause, more := next(); more {
+		if pause, _ := f.next(); pause != over {
 			s.after(pause, step)
 			return
 		}
-		stop()
+		s.idle = append(s.idle, f)
 		if !t.dead() {
 			done()
 		}
 	}
 	s.after(0, step)
 	return t
+}
+
+// fiber runs one task after the other. A coroutine for each task would do, but the race detector keeps something of each for good, and
+// a story has tens of thousands of tasks.
+type fiber struct {
+	do   func(yield func(pause time.Duration) bool) // The task.
+	next func() (pause time.Duration, ok bool)
+	stop func()
+}
+
+// over is the pause after a task.
+const over time.Duration = -1
+
+// hire returns a fiber that has nothing to do.
+func (s *Sim) hire() *fiber {
+	if last := len(s.idle) - 1; last >= 0 {
+		f := s.idle[last]
+		s.idle = s.idle[:last]
+		return f
+	}
+	f := &fiber{}
+	f.next, f.stop = iter.Pull(func(yield func(time.Duration) bool) {
+		for {
+			f.do(yield)
+			if !yield(over) {
+				return
+			}
+		}
+	})
+	return f
+}
+
+// dismiss ends the fibers that have nothing to do.
+func (s *Sim) dismiss() {
+	for _, f := range s.idle {
+		f.stop()
+	}
+	s.idle = nil
 }
 
 func (t *task) dead() bool { return t.life != t.w.life || !t.w.alive }
@@ -179,7 +220,8 @@ func (t *task) launcher() *launch.Launcher {
 	return launch.New(launch.Options{
 		Ledger: t, Forge: t, Authors: t, Fleet: t, Queue: t,
 		Places: t, Rules: t.s.rules(), Observer: silent{}, PoolOf: pool, Log: t.s.log, Rand: t.s.jitter,
-		Now: t.time, Admit: func(run.Job) error { return nil }, Ready: func() error { return nil },
+		Tracer: noop.NewTracerProvider().Tracer(""), Now: t.time, Ready: func(run.Job) error { return nil },
+		Admit: func(_ context.Context, j run.Job) (run.Job, error) { return j, nil },
 	})
 }
 

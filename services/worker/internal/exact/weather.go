@@ -30,7 +30,7 @@ func (s *Sim) newLoops() []*loop {
 	}
 	line := &sweep.Line{Rules: s.rules()}
 	registrations, stuck := &sweep.Registrations{Scope: scopeOf, Named: s.repos()}, &sweep.Stuck{}
-	deliveries := &sweep.Deliveries{App: true, Log: slog.New(slog.DiscardHandler)}
+	deliveries := &sweep.Deliveries{App: true, Admit: func(run.Job) error { return nil }, Log: slog.New(slog.DiscardHandler)}
 	unqueued := &sweep.Unqueued{Pool: poolOf, Admit: func(run.Job) error { return nil }, Named: s.repos()}
 	return []*loop{
 		{"orphans", 15 * time.Second, func(t *task, ctx context.Context) (sweep.Report, error) {
@@ -132,7 +132,8 @@ func (s *Sim) blow() {
 		{BrokerRestarts, func() { s.stopBroker(min(lasts, 30*time.Second)) }},
 		{BackupRestored, func() { s.stopBroker(restoreTakes + lasts); s.restore(age) }},
 		{DedupeForgotten, func() { clear(s.queue.seen) }},
-		{QueuePurged, s.purge},
+		{QueuePurged, func() { s.purge(); s.forget() }},
+		{IngressAway, func() { s.stopIngress(6 * long) }},
 		{GitHubAway, func() { s.githubDown = s.now + long }},
 		{GPUsAway, func() { s.gpusAway = s.now + 6*long }},
 		{ModalAway, func() { s.modalDown = s.now + long }},
@@ -152,6 +153,12 @@ func (s *Sim) stopBroker(d time.Duration) {
 	s.brokerDown = s.now + d
 	s.after(d, s.pull)
 }
+
+// mostMissed is how many attempts fail at most while ingress is away: then somebody has brought it back. GitHub's limits would make
+// it take hours to deliver more of them, which is no news.
+const mostMissed = 3000
+
+func (s *Sim) stopIngress(d time.Duration) { s.ingressDown, s.missed = s.now+d, 0 }
 
 // leadToo has a worker lead beside the one that does.
 func (s *Sim) leadToo(w *worker, until time.Duration) {

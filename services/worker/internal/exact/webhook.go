@@ -43,7 +43,7 @@ func (s *Sim) send(j *ghJob, ev run.Event) {
 	switch {
 	case s.hits(WebhookLost, j.dice):
 		s.tellf(j.ID, "GitHub: webhook %s is lost", describe(ev))
-		if j.dice.chance(0.5) { // Else GitHub does not know that it is.
+		if j.dice.chance(0.5) || j.rare { // Else GitHub does not know that it is, and all there is are jobs of known repositories.
 			s.attempted(d, false)
 		}
 		return
@@ -70,6 +70,13 @@ func (s *Sim) receive(d *delivery) {
 		s.attempted(d, false)
 		return
 	}
+	if s.now < s.ingressDown {
+		s.attempted(d, false)
+		if s.missed++; s.missed == mostMissed {
+			s.ingressDown = s.now
+		}
+		return
+	}
 	ev := d.ev
 	switch e := ev.(type) { // The time is ingress's.
 	case run.Queued:
@@ -82,11 +89,12 @@ func (s *Sim) receive(d *delivery) {
 		e.At = s.time()
 		ev = e
 	}
-	j := s.gh.jobs[jobOf(ev)]
+	j := s.gh.jobs[run.JobOf(ev).ID]
 	if d.serial < j.heard {
 		s.count(EventsReordered)
 	}
 	j.heard = max(j.heard, d.serial)
+	j.told = true
 	s.publish(d.guid, ev)
 	s.attempted(d, !s.hits(PubAckLost, j.dice))
 }

@@ -1,15 +1,19 @@
 #!/bin/bash
 # Runs one GitHub Actions runner for one job, and ends with it. The JIT configuration is in the environment only.
 # ACTIONS_RUNNER_HOME is where the image keeps the runner; RUNNER_IDLE_SECONDS is how long it may wait for a job.
+# RUNNER_DOCKER is the sandbox's runtime, vm or gvisor, if its jobs are to have Docker; RUNNER_DOCKER_SECONDS is how long that may start.
+# RUNNER_TRUSTED is set if no job of a fork may run in the sandbox. RUNNER_CACHE is where the repository's cache is, if it has one; $1 is the command "cache" for it.
 set -eu
+export -n ACTIONS_RUNNER_INPUT_JITCONFIG
 
 # What the runner's time belongs to is settled once, by whoever makes the file "claim" first: its job, or the wish to end it.
 state=${TMPDIR:-/tmp}/runner-state
 mkdir -p "$state"
 cat >"$state/claim.sh" <<'SCRIPT'
 #!/bin/sh
-# claim.sh WHO: claims the runner, unless it is claimed, and says whose it is.
-state=$(dirname "$0")
+# claim.sh WHO: claims the runner, unless it is claimed, and says whose it is. That the state's path is found without a process
+# matters where a job uses all memory: an empty one would say that nobody has claimed it.
+state=${0%/*}
 echo "$1" >"$state/claim.$$"
 ln "$state/claim.$$" "$state/claim" 2>/dev/null # At once with its contents, or not at all.
 rm -f "$state/claim.$$"
@@ -19,7 +23,7 @@ SCRIPT
 # "released".
 cat >"$state/ask.sh" <<'SCRIPT'
 #!/bin/sh
-state=$(dirname "$0")
+state=${0%/*}
 if [ "${1:-}" = release ]; then
 	answer=$("$state/claim.sh" released)
 	[ "$answer" != released ] || kill -INT "$(cat "$state/pid" 2>/dev/null)" 2>/dev/null
@@ -35,8 +39,111 @@ SCRIPT
 # The runner itself calls this before a job's first step: the only sure sign that it has a job. A job that comes after the
 # runner was asked to end is not begun.
 hook=$state/job-started.sh
-printf '#!/bin/sh\n[ "$("%s" busy)" = busy ]\n' "$state/claim.sh" >"$hook"
+printf '#!/bin/sh\n[ "$("%s" busy)" = busy ] || exit\n' "$state/claim.sh" >"$hook"
 chmod 755 "$state/claim.sh" "$state/ask.sh" "$hook"
+# GitHub gives a job to any runner that has its labels, a fork's too. Before its first step the runner is told what the job is of, and
+# in a sandbox that is for others all of it ends there: to fail the step would not do, as others may run after one that failed.
+if [ -n "${RUNNER_TRUSTED:-}" ]; then
+	cat >"$state/origin.js" <<'SCRIPT'
+const event = JSON.parse(require("fs").readFileSync(process.env.GITHUB_EVENT_PATH, "utf8"));
+// The code of pull_request_target is the repository's own.
+const request = process.env.GITHUB_EVENT_NAME !== "pull_request_target" && event.pull_request;
+process.exit(request && (!request.head.repo || request.head.repo.id !== event.repository.id) ? 3 : 0);
+SCRIPT
+	# Nothing of it may depend on a variable that a workflow sets.
+	printf '#!/bin/sh\nhome="%s"\n' "$ACTIONS_RUNNER_HOME" >"$state/origin.sh"
+	cat >>"$state/origin.sh" <<'SCRIPT'
+state=${0%/*}
+[ -s "${GITHUB_EVENT_PATH:-}" ] || exit 0
+for node in "$home"/externals/node*/bin/node; do # The runner's own, of which several may be there.
+	code=0
+	/usr/bin/env -i GITHUB_EVENT_PATH="$GITHUB_EVENT_PATH" GITHUB_EVENT_NAME="${GITHUB_EVENT_NAME:-}" "$node" "$state/origin.js" || code=$?
+	case $code in
+	0) exit 0 ;;
+	3)
+		echo "a job of a fork was given this runner, whose pool does not allow untrusted jobs: it ends before the first step" >&2
+		until read -r pid <"$state/pid"; do :; done
+		kill -KILL "-$pid"
+		;;
+	esac
+done
+exit 0
+SCRIPT
+	chmod 755 "$state/origin.sh"
+	printf '"%s"\n' "$state/origin.sh" >>"$hook"
+fi
+
+# Commands of ours for jobs, before those of the image.
+bin=$state/bin
+mkdir -p "$bin"
+export PATH="$bin:$PATH"
+
+# absent COMMAND ADVICE makes a command that says how to come to have it.
+absent() {
+	printf '#!/bin/sh\necho "%s: not in this sandbox. %s" >&2\nexit 127\n' "$1" "$2" >"$bin/$1"
+	chmod 755 "$bin/$1"
+}
+
+# In gVisor, dockerd can neither set up its network nor stack its layers by itself: so says gvisor.dev/docs/tutorials/docker-in-gvisor.
+docker_in_gvisor() {
+	local device address protocol
+	read -r _ _ _ _ device _ < <(ip -4 route show default) &&
+		read -r _ _ _ address _ < <(ip -4 -o address show dev "$device") &&
+		sysctl -q -w net.ipv4.ip_forward=1 || return
+	for protocol in tcp udp; do
+		iptables-legacy -t nat -A POSTROUTING -o "$device" -p "$protocol" -j SNAT --to-source "${address%/*}" || return
+	done
+}
+
+# Without Docker there is no use in the runner: another sandbox may have more luck.
+no_docker() {
+	echo "docker: $1: $(tail -n 1 "$state/dockerd.log")" >&2
+	exit 69 # EX_UNAVAILABLE of sysexits.h
+}
+
+# Returns once Docker answers.
+start_docker() {
+	local options=() limit=${RUNNER_DOCKER_SECONDS:-30}
+	if [ "$RUNNER_DOCKER" = gvisor ]; then
+		docker_in_gvisor >>"$state/dockerd.log" 2>&1 || no_docker "containers can't have a network"
+		options=(--iptables=false --ip6tables=false --storage-driver=vfs)
+	fi
+	set -m # In a group of its own, which ends with this.
+	dockerd "${options[@]}" >>"$state/dockerd.log" 2>&1 &
+	dockerd=$!
+	set +m
+	trap 'kill -KILL -- "-$dockerd" 2>/dev/null || true' EXIT # Nothing of it is kept.
+	until timeout 5 docker version >/dev/null 2>&1; do
+		if ! kill -0 "$dockerd" 2>/dev/null || [ "$SECONDS" -ge "$limit" ]; then
+			no_docker "dockerd did not answer within $limit s"
+		fi
+		sleep 0.2
+	done
+}
+
+if [ -n "${RUNNER_DOCKER:-}" ]; then
+	start_docker
+else
+	absent docker "Ask for it by the label docker in runs-on, which the job's pool must allow (max: {docker: true}), or use a pool that has docker: true"
+fi
+
+# The caches of tools are directories of this sandbox alone: several tools rely on locks, which a Volume does not have. They are filled
+# before a job's first step and kept after its last one.
+if [ -n "${RUNNER_CACHE:-}" ]; then
+	printf '%s' "$1" >"$bin/cache"
+	tools=${TMPDIR:-/tmp}/tool-caches
+	mkdir -p "$tools/"{hosted,npm,pip,go-mod,go-build}
+	export RUNNER_TOOL_CACHE="${RUNNER_TOOL_CACHE:-$tools/hosted}" npm_config_cache="${npm_config_cache:-$tools/npm}"
+	export AGENT_TOOLSDIRECTORY="${AGENT_TOOLSDIRECTORY:-$RUNNER_TOOL_CACHE}" PIP_CACHE_DIR="${PIP_CACHE_DIR:-$tools/pip}"
+	export GOMODCACHE="${GOMODCACHE:-$tools/go-mod}" GOCACHE="${GOCACHE:-$tools/go-build}"
+	export ACTIONS_RUNNER_HOOK_JOB_COMPLETED=$state/job-completed.sh
+	# Neither may fail a job, nor take much of its time.
+	printf 'timeout 300 "%s" begin "%s" || true\n' "$bin/cache" "$tools" >>"$hook"
+	printf '#!/bin/sh\ntimeout 300 "%s" end "%s" || true\n' "$bin/cache" "$tools" >"$ACTIONS_RUNNER_HOOK_JOB_COMPLETED"
+	chmod 755 "$bin/cache" "$ACTIONS_RUNNER_HOOK_JOB_COMPLETED"
+else
+	absent cache "The job's pool must have one, and runners be those of one repository (RUNNER_SCOPE=repo)"
+fi
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/runner.XXXXXX")
 # Hard links make the copy instant; where /tmp is another file system they can't be made.
@@ -55,7 +162,7 @@ export ACTIONS_RUNNER_HOOK_JOB_STARTED="$hook" RUNNER_ALLOW_RUNASROOT=1 RUNNER_M
 ending=
 trap 'ending=1' INT TERM
 set -m # Without job control, a shell has background jobs ignore SIGINT, and the runner could not be asked to end.
-./run.sh > >(watch) &
+ACTIONS_RUNNER_INPUT_JITCONFIG="$ACTIONS_RUNNER_INPUT_JITCONFIG" ./run.sh > >(watch) &
 runner=$!
 echo "$runner" >"$state/pid"
 [ ! -e "$state/claim" ] || ending=1 # Asked to end before it was there. It can't have a job yet.

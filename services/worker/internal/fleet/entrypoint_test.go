@@ -22,7 +22,8 @@ type sandboxProcess struct {
 	errs   *bytes.Buffer
 	tmp    string
 	home   string
-	leaked string // what the entrypoint's own children had in their environment
+	alive  *os.File // ends with the last of its processes
+	leaked string   // what the entrypoint's own children had in their environment
 }
 
 // hasJob is what the real runner does before a job's first step.
@@ -34,7 +35,17 @@ const untilInterrupted = `trap 'echo interrupted; exit 6' INT; echo ready; while
 
 func startSandbox(t *testing.T, idleSeconds, runner string) *sandboxProcess {
 	t.Helper()
+	return startSandboxWith(t, idleSeconds, runner, nil, nil)
+}
+
+// startSandboxWith has more variables, and commands of the image, by their names.
+func startSandboxWith(t *testing.T, idleSeconds, runner string, env []string, commands map[string]string) *sandboxProcess {
+	t.Helper()
 	script, err := os.ReadFile("entrypoint.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.ReadFile("cache.sh")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,25 +58,34 @@ func startSandbox(t *testing.T, idleSeconds, runner string) *sandboxProcess {
 		}
 	}
 	write(filepath.Join(p.home, "run.sh"), "#!/bin/bash\n"+runner+"\n")
+	for name, script := range commands {
+		write(filepath.Join(bin, name), "#!/bin/bash\n"+script+"\n")
+	}
 	sleep, err := exec.LookPath("sleep")
 	if err != nil {
 		t.Fatal(err)
 	}
 	write(filepath.Join(bin, "sleep"), "#!/bin/bash\nenv >'"+p.leaked+"'\nexec "+sleep+` "$@"`+"\n")
-	p.cmd = exec.CommandContext(t.Context(), "/bin/bash", "-c", string(script))
-	p.cmd.Env = []string{
+	p.cmd = exec.CommandContext(t.Context(), "/bin/bash", "-c", string(script), "entrypoint", string(cache))
+	p.cmd.Env = append([]string{
 		"PATH=" + bin + ":" + os.Getenv("PATH"), "TMPDIR=" + p.tmp, "ACTIONS_RUNNER_HOME=" + p.home,
 		"RUNNER_IDLE_SECONDS=" + idleSeconds, "ACTIONS_RUNNER_INPUT_JITCONFIG=" + canary,
-	}
+	}, env...)
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = p.errs
+	alive, held, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.alive, p.cmd.ExtraFiles = alive, []*os.File{held}
+	t.Cleanup(func() { _ = alive.Close() })
 	p.cmd.WaitDelay = patience
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.out = bufio.NewReader(stdout)
-	if err := p.cmd.Start(); err != nil {
+	if err := errors.Join(p.cmd.Start(), held.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return p

@@ -21,23 +21,29 @@ func (f *Fleet) Fate(ctx context.Context, id string, withLog bool) (run.Fate, er
 	if err != nil {
 		return run.Fate{}, err
 	}
-	if outcome.Status == StatusRunning {
-		return run.Fate{Running: true, How: "its sandbox runs"}, nil
-	}
-	how := "its sandbox ended: " + string(outcome.Status)
-	if outcome.Status == StatusFailure { // Elsewhere the code means nothing.
-		how += fmt.Sprintf(", exit code %d", outcome.ExitCode)
-	}
-	if outcome.Exception != "" {
-		how += ", " + strings.ToValidUTF8(outcome.Exception[:min(maxFate/2, len(outcome.Exception))], "")
-	}
+	fate := run.Fate{Running: outcome.Status == StatusRunning, How: how(outcome)}
 	if !withLog {
-		return run.Fate{How: how}, nil
+		return fate, nil
 	}
 	const intro = "; its log ends: "
 	tail, err := f.Tail(ctx, id, fateLines)
-	if room := maxFate - len(how) - len(intro); err == nil && tail != "" && room > 0 { // One that never began has no log.
-		how += intro + strings.ToValidUTF8(last(tail, room), "")
+	if room := maxFate - len(fate.How) - len(intro); err == nil && tail != "" && room > 0 { // One that never began has no log.
+		fate.How += intro + strings.ToValidUTF8(last(tail, room), "")
 	}
-	return run.Fate{How: how}, nil
+	return fate, nil
+}
+
+// how is an outcome in words.
+func how(outcome Outcome) string {
+	if outcome.Status == StatusRunning {
+		return "its sandbox runs"
+	}
+	text := "its sandbox ended: " + string(outcome.Status)
+	if outcome.Status == StatusFailure { // Elsewhere the code means nothing.
+		text += fmt.Sprintf(", exit code %d", outcome.ExitCode)
+	}
+	if outcome.Exception != "" {
+		text += ", " + strings.ToValidUTF8(outcome.Exception[:min(maxFate/2, len(outcome.Exception))], "")
+	}
+	return text
 }

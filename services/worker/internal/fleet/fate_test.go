@@ -20,7 +20,7 @@ func TestFate(t *testing.T) {
 		withLog bool
 		want    run.Fate
 	}{
-		{"one that runs", nil, []string{"hello\n"}, true, run.Fate{Running: true, How: "its sandbox runs"}},
+		{"one that runs", nil, []string{"hello\n"}, true, run.Fate{Running: true, How: "its sandbox runs; its log ends: hello"}},
 		{"its status, its exit code and its log", ended(2, 75, ""), []string{"no job came\n"}, true, run.Fate{How: "its sandbox ended: failure, exit code 75; its log ends: no job came"}},
 		{"without the log if that is not asked for", ended(2, 75, ""), []string{"the workflow's own\n"}, false, run.Fate{How: "its sandbox ended: failure, exit code 75"}},
 		{"what Modal says", ended(5, 0, "no such image"), nil, true, run.Fate{How: "its sandbox ended: init_failure, no such image"}},

@@ -8,9 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	modal "github.com/modal-labs/modal-client/go"
@@ -52,17 +50,22 @@ type Options struct {
 	App string
 	// Deployment is the id of all workers that share one ledger.
 	Deployment func(context.Context) (string, error)
-	Metrics    *Metrics
-	Log        *slog.Logger
+	// Images are those to be kept; nil for the default one only.
+	Images func() []run.Image
+	// Builds is nil if nobody else builds the same images.
+	Builds Builds
+	// Trials is nil if a newer release of the runner is not to be tried before all sandboxes get it.
+	Trials  Trials
+	Metrics *Metrics
+	Log     *slog.Logger
 }
 
 // Fleet calls Modal. It is safe for concurrent use.
 type Fleet struct {
 	Options
 
-	image atomic.Pointer[built]
-	lost  chan error           // why image was forgotten; holds one
-	lack  atomic.Pointer[lack] // the present one, or the last that there was
+	imagesMu sync.Mutex
+	images   map[string]*image // by their keys
 
 	mu         sync.Mutex
 	id, secret config.Secret
@@ -70,24 +73,13 @@ type Fleet struct {
 	clients []*modal.Client
 }
 
-// built is the image that sandboxes start from, and the App that it was built for.
-type built struct {
-	app     *modal.App
-	image   *modal.Image
-	version string
-}
-
-// lack is a time without an image, and why there is none.
-type lack struct {
-	since time.Time
-	cause string // for people
-}
-
 // New makes a Fleet. It calls nobody. The address of Modal comes from MODAL_SERVER_URL, which the SDK reads itself.
 func New(o Options) *Fleet {
-	f := &Fleet{Options: o, lost: make(chan error, 1)}
-	f.lack.Store(&lack{since: time.Now(), cause: "it is being built"})
-	f.Metrics.paused.Set(1)
+	if o.Images == nil {
+		o.Images = func() []run.Image { return []run.Image{{}} }
+	}
+	f := &Fleet{Options: o, images: map[string]*image{}}
+	f.showLack()
 	return f
 }
 
@@ -103,7 +95,7 @@ func (f *Fleet) client() (*modal.Client, error) {
 	client, err := modal.NewClientWithOptions(&modal.ClientParams{
 		TokenID: id.Reveal(), TokenSecret: secret.Reveal(), Environment: f.Environment,
 		Logger: f.Log, MaxThrottleWait: &noWait,
-		GRPCUnaryInterceptors: []grpc.UnaryClientInterceptor{f.Metrics.intercept},
+		GRPCUnaryInterceptors: []grpc.UnaryClientInterceptor{f.Metrics.intercept, refuseUnscheduled},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("modal client: %w", err)
@@ -120,46 +112,6 @@ func (f *Fleet) Close() {
 		c.Close()
 	}
 	f.clients = nil
-}
-
-// Create starts the sandbox of the runner under the runner's name. It returns run.ErrExists if one of that name runs,
-// and a run.LimitedError, around run.ErrNoImage with the reason, for as long as the image is not built, or Modal has lost it
-// or its App; after any other error there may be a sandbox.
-func (f *Fleet) Create(ctx context.Context, r run.Runner, p run.Pool, jit config.Secret) (id string, err error) {
-	from := f.image.Load()
-	if from == nil {
-		return "", f.noImage()
-	}
-	if p.Timeout < time.Second { // Modal takes none for its default, which is five minutes.
-		return "", &run.PermanentError{
-			Err: fmt.Errorf("pool %s: timeout: must be at least 1s (got %v)", p.Name, p.Timeout), Advice: "the pool's definition is to be mended",
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
-	defer cancel()
-	deployment, err := f.Deployment(ctx)
-	if err != nil {
-		return "", fmt.Errorf("deployment: %w", err)
-	}
-	client, err := f.client()
-	if err != nil {
-		return "", err
-	}
-	params, err := paramsFor(ctx, client, p)
-	if err != nil {
-		return "", err
-	}
-	params.Name = wire.RunnerName(r.Name.Job, r.Name.Attempt)
-	params.Tags = map[string]string{
-		tagManaged: managedBy, tagRepo: r.Job.Owner + "/" + r.Job.Repo, tagJob: strconv.FormatInt(r.Job.ID, 10), tagPool: p.Name,
-		tagDeployment: deployment,
-	}
-	params.Env["ACTIONS_RUNNER_INPUT_JITCONFIG"] = jit.Reveal()
-	sandbox, err := client.Sandboxes.Create(ctx, from.app, from.image, params)
-	if err != nil {
-		return "", fmt.Errorf("modal: %w", f.createError(from, err))
-	}
-	return sandbox.SandboxID, nil
 }
 
 // Find returns the id of the running sandbox of that name, or "" if none runs.

@@ -29,12 +29,12 @@ func TestTheImageIsBuiltOnceHoweverManySandboxesStartFromIt(t *testing.T) {
 	if err == nil || err.Error() != "no image to start from yet: it is being built" || !isLackOfImage(err, time.Second) {
 		t.Errorf("before the image is built: %v, want a short limit for lack of an image", err)
 	}
-	if ready := r.fleet.Ready(); ready == nil || ready.Error() != err.Error() || !isLackOfImage(ready, time.Second) {
+	if ready := r.fleet.Ready(somePool()); ready == nil || ready.Error() != err.Error() || !isLackOfImage(ready, time.Second) {
 		t.Errorf("ready: %v, want what a launch gets", ready)
 	}
 	r.wantPaused(t, 1)
 	r.build(t, "2.330.0", 1)
-	if err := r.fleet.Ready(); err != nil {
+	if err := r.fleet.Ready(somePool()); err != nil {
 		t.Errorf("with an image: %v", err)
 	}
 	r.wantPaused(t, 0)
@@ -87,7 +87,7 @@ func TestTheLongerThereIsNoImageTheSeldomerLaunchesLookForIt(t *testing.T) {
 			{0, 0}, {20 * time.Second, 2 * time.Second}, {time.Minute, 6 * time.Second}, {5 * time.Minute, 15 * time.Second}, {time.Hour, 15 * time.Second},
 		} {
 			time.Sleep(time.Until(began.Add(tt.age)))
-			limited, ok := errors.AsType[*run.LimitedError](f.Ready())
+			limited, ok := errors.AsType[*run.LimitedError](f.Ready(somePool()))
 			if !ok || time.Until(limited.Until) != tt.wait {
 				t.Errorf("after %v: %+v, want to look again in %v", tt.age, limited, tt.wait)
 			}
@@ -135,7 +135,7 @@ func TestANewerRunnerMakesANewImageAndTheSameOneDoesNot(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var keeping sync.WaitGroup
 	keeping.Go(func() {
-		r.fleet.KeepImage(ctx, func(context.Context) (run.RunnerRelease, error) { close(asked); return release("2.330.0"), nil })
+		r.fleet.KeepImages(ctx, func(context.Context) (run.RunnerRelease, error) { close(asked); return release("2.330.0"), nil })
 	})
 	<-asked
 	cancel()
@@ -203,7 +203,7 @@ func TestALaunchWithoutAnImageTellsWhyThereIsNone(t *testing.T) {
 			defer keeping.Wait()
 			defer cancel()
 			keeping.Go(func() {
-				r.fleet.KeepImage(ctx, func(context.Context) (run.RunnerRelease, error) {
+				r.fleet.KeepImages(ctx, func(context.Context) (run.RunnerRelease, error) {
 					if test.releases != nil {
 						return test.releases()
 					}
@@ -211,7 +211,7 @@ func TestALaunchWithoutAnImageTellsWhyThereIsNone(t *testing.T) {
 				})
 			})
 			eventually(t, "a launch that tells "+test.want, func() bool {
-				err := r.fleet.Ready()
+				err := r.fleet.Ready(somePool())
 				limited, ok := errors.AsType[*run.LimitedError](err)
 				if _, permanent := errors.AsType[*run.PermanentError](err); !ok || permanent || !errors.Is(err, run.ErrNoImage) {
 					t.Fatalf("ready: %v, want a limit for lack of an image", err)
@@ -237,7 +237,7 @@ func (r *rig) keep(t *testing.T, version string) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var keeping sync.WaitGroup
 	keeping.Go(func() {
-		r.fleet.KeepImage(ctx, func(context.Context) (run.RunnerRelease, error) { return release(version), nil })
+		r.fleet.KeepImages(ctx, func(context.Context) (run.RunnerRelease, error) { return release(version), nil })
 	})
 	return func() {
 		cancel()

@@ -112,8 +112,8 @@ func (f *Fleet) running(ctx context.Context, client *modal.Client, tags map[stri
 	return handles, nil
 }
 
-// observed makes a client whose every answer saw is shown, while the call that it answers runs. The SDK's own results hide
-// much of what Modal says. The client has a connection of its own, so that long lists delay no launch; the caller closes
+// observed makes a client whose every answer saw is shown, and every message of a stream, while the call that it answers runs. The
+// SDK's own results hide much of what Modal says. The client has a connection of its own, so that long lists delay no launch; the caller closes
 // it. Calls on it are not to run at the same time.
 func (f *Fleet) observed(saw func(reply any)) (*modal.Client, error) {
 	noWait := time.Duration(0)
@@ -129,12 +129,40 @@ func (f *Fleet) observed(saw func(reply any)) (*modal.Client, error) {
 	client, err := modal.NewClientWithOptions(&modal.ClientParams{
 		TokenID: f.TokenID.Get().Reveal(), TokenSecret: f.TokenSecret.Get().Reveal(), Environment: f.Environment,
 		Logger: f.Log, MaxThrottleWait: &noWait,
-		GRPCUnaryInterceptors: []grpc.UnaryClientInterceptor{f.Metrics.intercept, watch},
+		GRPCUnaryInterceptors:  []grpc.UnaryClientInterceptor{f.Metrics.intercept, watch},
+		GRPCStreamInterceptors: []grpc.StreamClientInterceptor{watchStream(saw)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("modal client: %w", err)
 	}
 	return client, nil
+}
+
+// watchStream shows saw every message that comes.
+func watchStream(saw func(reply any)) grpc.StreamClientInterceptor {
+	return func(
+		ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption,
+	) (grpc.ClientStream, error) {
+		stream, err := open(ctx, desc, conn, method, opts...)
+		if err != nil {
+			return nil, err
+		}
+		return watchedStream{stream, saw}, nil
+	}
+}
+
+type watchedStream struct {
+	grpc.ClientStream
+
+	saw func(reply any)
+}
+
+func (s watchedStream) RecvMsg(reply any) error {
+	err := s.ClientStream.RecvMsg(reply)
+	if err == nil {
+		s.saw(reply)
+	}
+	return err
 }
 
 func sandboxOf(info *pb.SandboxInfo) Sandbox {

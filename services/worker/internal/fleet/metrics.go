@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +14,7 @@ import (
 )
 
 // PausedHelp describes the metric worker_paused, of which this package knows one reason and the app another.
-const PausedHelp = "Whether launches are held back (1) for this reason: no_image, all of this worker's; " +
+const PausedHelp = "Whether launches are held back (1) for this reason: no_image, those of this worker from an image that is lacking; " +
 	"operator, some or all, on the worker that leads."
 
 // Metrics counts the calls to Modal, and knows the runner in use and whether there is an image.
@@ -50,7 +51,9 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 func (m *Metrics) intercept(
 	ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
-	err := invoker(ctx, method, req, reply, conn, opts...)
+	err := see(ctx, method, func(ctx context.Context, more ...grpc.CallOption) error {
+		return invoker(ctx, method, req, reply, conn, slices.Concat(opts, more)...)
+	})
 	m.requests.WithLabelValues(path.Base(method), status.Code(err).String()).Inc()
 	return err
 }

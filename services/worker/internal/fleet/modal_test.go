@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -47,16 +48,24 @@ func TestMain(m *testing.M) {
 type fakeModal struct {
 	pb.UnimplementedModalClientServer
 
-	mu      sync.Mutex
-	tokens  []string // The token ids that made a call, each once.
-	apps    []string // The Apps asked for, with their environments.
-	layers  [][]string
-	creates []*pb.SandboxCreateV2Request
-	ended   []string
-	names   map[string]string // The running sandboxes' ids.
-	gone    map[string]error  // Why no sandbox starts from the App or the image of this id any more.
+	mu        sync.Mutex
+	tokens    []string // The token ids that made a call, each once.
+	apps      []string // The Apps made, with their environments.
+	layers    [][]string
+	images    []*pb.Image         // Of each layer.
+	breaks    func(string) string // What the build of a layer with these commands says before it fails; empty if it does not.
+	said      map[string]string   // By the ids of layers that failed.
+	creates   []*pb.SandboxCreateV2Request
+	ended     []string
+	names     map[string]string          // The running sandboxes' ids.
+	older     []*pb.SandboxCreateRequest // Those with GPUs.
+	variables []map[string]string        // Of those.
+	crowded   bool                       // There is no machine for those.
+	gone      map[string]error           // Why no sandbox starts from the App or the image of this id any more.
 
 	fail  func(method string) error // What a call answers instead, if not nil.
+	after map[string]error          // What calls answer once they have taken effect.
+	stop  func()                    // Ends it.
 	calls map[string]int
 }
 
@@ -84,7 +93,11 @@ func (m *fakeModal) intercept(ctx context.Context, req any, call *grpc.UnaryServ
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return next(ctx, req)
+	reply, err := next(ctx, req)
+	if late := m.after[call.FullMethod[strings.LastIndex(call.FullMethod, "/")+1:]]; err == nil && late != nil {
+		return nil, late
+	}
+	return reply, err
 }
 
 // errHang makes a call wait for its caller to give up.
@@ -99,6 +112,9 @@ func (m *fakeModal) AppGetOrCreate(_ context.Context, req *pb.AppGetOrCreateRequ
 	if req.GetObjectCreationType() != pb.ObjectCreationType_OBJECT_CREATION_TYPE_CREATE_IF_MISSING {
 		return nil, status.Error(codes.NotFound, "no such app")
 	}
+	if app := fmt.Sprintf("ap-%d", len(m.apps)); len(m.apps) > 0 && m.gone[app] == nil {
+		return pb.AppGetOrCreateResponse_builder{AppId: app}.Build(), nil
+	}
 	m.apps = append(m.apps, req.GetEnvironmentName()+"/"+req.GetAppName())
 	return pb.AppGetOrCreateResponse_builder{AppId: fmt.Sprintf("ap-%d", len(m.apps))}.Build(), nil
 }
@@ -111,11 +127,54 @@ func (m *fakeModal) EnvironmentGetOrCreate(context.Context, *pb.EnvironmentGetOr
 }
 
 func (m *fakeModal) ImageGetOrCreate(_ context.Context, req *pb.ImageGetOrCreateRequest) (*pb.ImageGetOrCreateResponse, error) {
-	m.layers = append(m.layers, req.GetImage().GetDockerfileCommands())
+	m.layers, m.images = append(m.layers, req.GetImage().GetDockerfileCommands()), append(m.images, req.GetImage())
+	id := fmt.Sprintf("im-%d", len(m.layers))
+	if m.breaks != nil {
+		if log := m.breaks(strings.Join(req.GetImage().GetDockerfileCommands(), "\n")); log != "" {
+			m.said[id] = log
+			return pb.ImageGetOrCreateResponse_builder{ImageId: id}.Build(), nil
+		}
+	}
 	return pb.ImageGetOrCreateResponse_builder{
-		ImageId: fmt.Sprintf("im-%d", len(m.layers)),
+		ImageId: id,
 		Result:  pb.GenericResult_builder{Status: pb.GenericResult_GENERIC_STATUS_SUCCESS}.Build(),
 	}.Build(), nil
+}
+
+func (m *fakeModal) ImageJoinStreaming(req *pb.ImageJoinStreamingRequest, stream grpc.ServerStreamingServer[pb.ImageJoinStreamingResponse]) error {
+	m.mu.Lock()
+	log := m.said[req.GetImageId()]
+	m.mu.Unlock()
+	for line := range strings.Lines(log) {
+		if err := stream.Send(pb.ImageJoinStreamingResponse_builder{TaskLogs: []*pb.TaskLogs{pb.TaskLogs_builder{Data: line}.Build()}}.Build()); err != nil {
+			return err
+		}
+	}
+	return stream.Send(pb.ImageJoinStreamingResponse_builder{
+		Result: pb.GenericResult_builder{Status: pb.GenericResult_GENERIC_STATUS_FAILURE, Exception: "exit code 1"}.Build(), Eof: true,
+	}.Build())
+}
+
+// published are the images that somebody else has made.
+var published = map[string]string{"im-0": "im-0", "staging/golden:v2": "im-golden"}
+
+//nolint:revive // the generated interface spells it so
+func (m *fakeModal) ImageFromId(_ context.Context, req *pb.ImageFromIdRequest) (*pb.ImageFromIdResponse, error) {
+	id := published[req.GetImageId()]
+	if n, err := strconv.Atoi(strings.TrimPrefix(req.GetImageId(), "im-")); err == nil && n <= len(m.layers) && m.gone[req.GetImageId()] == nil {
+		id = req.GetImageId()
+	}
+	if id != "" {
+		return pb.ImageFromIdResponse_builder{ImageId: id}.Build(), nil
+	}
+	return nil, status.Error(codes.NotFound, "no such image")
+}
+
+func (m *fakeModal) ImageGetByTag(_ context.Context, req *pb.ImageGetByTagRequest) (*pb.ImageGetByTagResponse, error) {
+	if id := published[req.GetTag()]; id != "" {
+		return pb.ImageGetByTagResponse_builder{ImageId: id}.Build(), nil
+	}
+	return nil, status.Error(codes.NotFound, "no such image")
 }
 
 // named are the secrets and volumes that exist, with their ids.
@@ -124,14 +183,20 @@ var named = map[string]string{"model-hub": "st-1", "models": "vo-1", "scratch": 
 func (m *fakeModal) SecretGetOrCreate(_ context.Context, req *pb.SecretGetOrCreateRequest) (*pb.SecretGetOrCreateResponse, error) {
 	id := named[req.GetDeploymentName()]
 	if id == "" || req.GetEnvironmentName() != "staging" {
-		return nil, status.Error(codes.NotFound, "no such secret")
+		return m.ephemeralSecret(req)
 	}
 	return pb.SecretGetOrCreateResponse_builder{SecretId: id}.Build(), nil
 }
 
 func (m *fakeModal) VolumeGetOrCreate(_ context.Context, req *pb.VolumeGetOrCreateRequest) (*pb.VolumeGetOrCreateResponse, error) {
 	id := named[req.GetDeploymentName()]
-	if id == "" || req.GetEnvironmentName() != "staging" {
+	switch {
+	case id != "" && req.GetEnvironmentName() == "staging":
+	case id == "" && req.GetObjectCreationType() == pb.ObjectCreationType_OBJECT_CREATION_TYPE_CREATE_IF_MISSING:
+		return pb.VolumeGetOrCreateResponse_builder{
+			VolumeId: "made:" + req.GetDeploymentName(), Metadata: pb.VolumeMetadata_builder{Version: req.GetVersion()}.Build(),
+		}.Build(), nil
+	default:
 		return nil, status.Error(codes.NotFound, "no such volume")
 	}
 	return pb.VolumeGetOrCreateResponse_builder{VolumeId: id}.Build(), nil
@@ -150,6 +215,11 @@ func (m *fakeModal) SandboxCreateV2(_ context.Context, req *pb.SandboxCreateV2Re
 	m.creates = append(m.creates, req)
 	m.names[name] = fmt.Sprintf("sb-01ARZ3NDEKTSV4RRFFQ69G%04d", len(m.creates))
 	return pb.SandboxCreateV2Response_builder{SandboxId: m.names[name], TaskId: "ta-1"}.Build(), nil
+}
+
+func (m *fakeModal) SandboxTerminate(_ context.Context, req *pb.SandboxTerminateRequest) (*pb.SandboxTerminateResponse, error) {
+	m.ended = append(m.ended, req.GetSandboxId())
+	return &pb.SandboxTerminateResponse{}, nil
 }
 
 func (m *fakeModal) SandboxGetFromNameV2(_ context.Context, req *pb.SandboxGetFromNameRequest) (*pb.SandboxGetFromNameResponse, error) {
@@ -225,15 +295,16 @@ type rig struct {
 
 func newRig(t *testing.T, change func(*fleet.Options)) *rig {
 	t.Helper()
-	r := &rig{fakeModal: &fakeModal{names: map[string]string{}, gone: map[string]error{}, calls: map[string]int{}}, log: &logged{}, registry: prometheus.NewRegistry()}
+	m := &fakeModal{names: map[string]string{}, gone: map[string]error{}, said: map[string]string{}, calls: map[string]int{}}
 	lis, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := grpc.NewServer(grpc.UnaryInterceptor(r.intercept))
-	pb.RegisterModalClientServer(server, r.fakeModal)
+	server := grpc.NewServer(grpc.UnaryInterceptor(m.intercept))
+	pb.RegisterModalClientServer(server, m)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(lis) }()
+	m.stop = server.Stop
 	t.Cleanup(func() {
 		server.Stop()
 		if err := <-served; err != nil {
@@ -241,6 +312,13 @@ func newRig(t *testing.T, change func(*fleet.Options)) *rig {
 		}
 	})
 	t.Setenv("MODAL_SERVER_URL", "http://"+lis.Addr().String())
+	return newRigOf(t, m, change)
+}
+
+// newRigOf is another Fleet on the fakeModal that newRig made last.
+func newRigOf(t *testing.T, m *fakeModal, change func(*fleet.Options)) *rig {
+	t.Helper()
+	r := &rig{fakeModal: m, log: &logged{}, registry: prometheus.NewRegistry()}
 	metrics, err := fleet.NewMetrics(r.registry)
 	if err != nil {
 		t.Fatal(err)

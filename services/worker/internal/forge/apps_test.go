@@ -164,6 +164,44 @@ func TestSeveralApps(t *testing.T) {
 	}
 }
 
+func TestThereIsRoomAsLongAsAnAppHasSomeOrIsNotKnown(t *testing.T) {
+	full := &run.LimitedError{Until: time.Now().Add(time.Minute), Err: errors.New("full")}
+	for _, tt := range []struct {
+		name   string
+		budget *fakeBudget
+		apps   []int64
+		asked  bool // of GitHub, which installations there are
+		want   bool
+	}{
+		{name: "the one App has some", budget: &fakeBudget{}, apps: []int64{1}, want: true},
+		{name: "the one App has none", budget: &fakeBudget{full: full}, apps: []int64{1}},
+		{name: "one of two has none", budget: &fakeBudget{full: full, only: "installation-101"}, apps: []int64{1, 2}, asked: true, want: true},
+		{name: "both have none", budget: &fakeBudget{full: full}, apps: []int64{1, 2}, asked: true},
+		{name: "both have none, but whose installations they are is not known", budget: &fakeBudget{full: full, only: "installation-101"}, apps: []int64{1, 2}, want: true},
+		{name: "whose installations they are is not known, and the Apps have none to ask with", budget: &fakeBudget{full: full}, apps: []int64{1, 2}},
+		{name: "the one App has none to ask for a token with", budget: &fakeBudget{full: full, only: "app-1"}, apps: []int64{1}},
+		{name: "the one App has none to ask for a token with, but has a token", budget: &fakeBudget{full: full, only: "app-1"}, apps: []int64{1}, asked: true, want: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newAppsGitHub(t)
+			budget := tt.budget
+			whole := budget.full
+			budget.full = nil
+			f := g.forge(t, budget, tt.apps...)
+			if tt.asked {
+				if _, err := g.register(t, f, 2, 3); err != nil {
+					t.Fatal(err)
+				}
+			}
+			budget.full = whole
+			err := f.Room(run.Job{ID: 2, Owner: "octo", Repo: "repo", Installation: 999})
+			if _, limited := errors.AsType[*run.LimitedError](err); limited == tt.want || (err == nil) != tt.want {
+				t.Errorf("room %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
 // An App can change no other's check runs.
 func TestTheFirstOfSeveralAppsTellsAuthors(t *testing.T) {
 	g := newAppsGitHub(t)

@@ -26,11 +26,21 @@ const (
 type Budget interface {
 	// Take takes the points of one request, which is then sent at once; done is called when it was answered. It waits only
 	// while too many requests are under way. Without room for the request it returns a run.LimitedError.
-	Take(ctx context.Context, caller string, lane Lane, points int) (done func(), err error)
+	Take(ctx context.Context, caller string, r Request) (done func(), err error)
+	// Room returns what Take would if it is known that there is no room, and else nil. It asks nobody and takes nothing.
+	Room(caller string, r Request) error
 	// Stop has nobody send requests of the caller until then.
 	Stop(ctx context.Context, caller string, until time.Time)
 	// Left tells how many of the hourly limit of requests remain until reset.
 	Left(caller string, limit, remaining int, reset time.Time)
+}
+
+// Request is what one request to GitHub takes of a Budget.
+type Request struct {
+	Lane   Lane
+	Points int
+	// Of is the repository or organization that it is for; empty if it is for none.
+	Of string
 }
 
 // What requests cost (docs.github.com, "Rate limits for the REST API").
@@ -48,17 +58,9 @@ type budgetTransport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t budgetTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	// An installation asks for a token once an hour, as the App, whose budget has nothing to fear from that. Others wait for
-	// the token meanwhile, so that it must not wait for them.
-	if endpointOf(req) == endpointTokens {
-		return t.next.RoundTrip(req)
-	}
-	done, err := t.budget.Take(req.Context(), t.caller, laneOf(req.Context()), pointsOf(req.Method))
+	done, err := t.budget.Take(req.Context(), t.caller, requestOf(req.Context(), pointsOf(req.Method)))
 	if err != nil {
-		if req.Body != nil {
-			err = errors.Join(err, req.Body.Close())
-		}
-		return nil, err
+		return nil, unsent(req, err)
 	}
 	defer done()
 	resp, err := t.next.RoundTrip(req)
@@ -101,10 +103,23 @@ func pointsOf(method string) int {
 	return writePoints
 }
 
-type laneKey struct{}
+type (
+	laneKey struct{}
+	jobKey  struct{}
+)
 
 // inLane has the requests made with the context be of that lane. They are of LaneSweep otherwise.
 func inLane(ctx context.Context, l Lane) context.Context { return context.WithValue(ctx, laneKey{}, l) }
+
+// forJob has the requests made with the context be for the job's repository or organization.
+func forJob(ctx context.Context, j run.Job) context.Context {
+	return context.WithValue(ctx, jobKey{}, place(j))
+}
+
+func requestOf(ctx context.Context, points int) Request {
+	of, _ := ctx.Value(jobKey{}).(string)
+	return Request{laneOf(ctx), points, of}
+}
 
 func laneOf(ctx context.Context) Lane {
 	if l, ok := ctx.Value(laneKey{}).(Lane); ok {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -29,19 +28,26 @@ type fakeBudget struct {
 	open  int // requests that are not done
 }
 
-func (b *fakeBudget) Take(_ context.Context, caller string, lane forge.Lane, points int) (func(), error) {
+func (b *fakeBudget) Take(_ context.Context, caller string, r forge.Request) (func(), error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.full != nil && (b.only == "" || b.only == caller) {
 		return nil, b.full
 	}
-	b.taken = append(b.taken, fmt.Sprintf("%s: %d, %s", caller, points, lane))
+	b.taken = append(b.taken, fmt.Sprintf("%s: %d, %s", caller, r.Points, r.Lane))
 	b.open++
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.open--
 	}, nil
+}
+
+func (b *fakeBudget) Room(caller string, _ forge.Request) error {
+	if b.only == "" || b.only == caller {
+		return b.full
+	}
+	return nil
 }
 
 func (b *fakeBudget) Stop(_ context.Context, caller string, until time.Time) {
@@ -69,18 +75,19 @@ func TestEachRequestIsPaidByItsCallerInItsLane(t *testing.T) {
 		ask  func(f *forge.Forge) error
 		want []string
 	}{
-		{"a launch", true, func(f *forge.Forge) error { _, _, err := f.Register(t.Context(), newRunner(1)); return err }, []string{"installation-77: 5, launch"}},
+		{"a launch", true, func(f *forge.Forge) error { _, _, err := f.Register(t.Context(), newRunner(1)); return err }, []string{"installation-77: 5, launch", "app-1234: 5, launch", "installation-77: 5, launch"}},
 		{"a launch whose installation is not known", true, func(f *forge.Forge) error {
 			r := newRunner(1)
 			r.Job.Installation = 0
 			_, _, err := f.Register(t.Context(), r)
 			return err
-		}, []string{"app-1234: 1, launch", "installation-77: 5, launch"}},
+		}, []string{"app-1234: 1, launch", "installation-77: 5, launch", "app-1234: 5, launch", "installation-77: 5, launch"}},
 		{"a launch with a token", false, func(f *forge.Forge) error { _, _, err := f.Register(t.Context(), newRunner(1)); return err }, []string{"token: 5, launch"}},
-		{"a deletion by name", true, func(f *forge.Forge) error { return f.Deregister(t.Context(), newRunner(7)) }, []string{"installation-77: 1, delete", "installation-77: 5, delete"}},
-		{"a deletion by id", true, func(f *forge.Forge) error { return f.DeregisterID(t.Context(), newRunner(1).Job, "octo/repo", 7) }, []string{"installation-77: 5, delete"}},
-		{"a look", true, look, []string{"installation-77: 1, sweep"}},
-		{"the runner's release, which counts against nobody here", true, func(f *forge.Forge) error { _, _ = f.Release(t.Context(), forge.Latest); return nil }, nil},
+		{"a deletion by name", true, func(f *forge.Forge) error { return f.Deregister(t.Context(), newRunner(7)) }, []string{"installation-77: 5, delete", "app-1234: 5, delete", "installation-77: 1, delete", "installation-77: 5, delete"}},
+		{"a deletion by id", true, func(f *forge.Forge) error { return f.DeregisterID(t.Context(), newRunner(1).Job, "octo/repo", 7) }, []string{"installation-77: 5, delete", "app-1234: 5, delete", "installation-77: 5, delete"}},
+		{"a look", true, look, []string{"installation-77: 5, sweep", "app-1234: 5, sweep", "installation-77: 1, sweep"}},
+		{"the runner's release", false, func(f *forge.Forge) error { _, _ = f.Release(t.Context(), forge.Latest); return nil }, []string{"token: 1, launch"}},
+		{"the runner's release for an App, which counts against nobody here", true, func(f *forge.Forge) error { _, _ = f.Release(t.Context(), forge.Latest); return nil }, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -110,8 +117,7 @@ func TestWithoutRoomNothingIsSent(t *testing.T) {
 	if !ok || !e.Until.Equal(until) {
 		t.Errorf("got %v, want the budget's own word", err)
 	}
-	// The installation's token was asked for: that is the App's request.
-	if calls := g.sent(); slices.ContainsFunc(calls, func(c string) bool { return c != "POST /app/installations/77/access_tokens" }) {
+	if calls := g.sent(); len(calls) != 0 { // Nor is a token asked for.
 		t.Errorf("GitHub got %v", calls)
 	}
 }
@@ -163,5 +169,77 @@ func TestWhatGitHubSaysOfItsLimitsIsPassedOn(t *testing.T) {
 				t.Errorf("stops, and what is left (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// untilBudget remembers until when it is told to stop.
+type untilBudget struct {
+	fakeBudget
+
+	until time.Time
+	rest  time.Duration
+}
+
+func (b *untilBudget) Stop(_ context.Context, _ string, until time.Time) { b.until = until }
+
+func (b *untilBudget) Left(_ string, _, _ int, reset time.Time) { b.rest = time.Until(reset) }
+
+// GitHub tells the end of a limit by its own clock.
+func TestALimitLastsAsLongAsGitHubSaysHoweverWrongAWorkersClockIs(t *testing.T) {
+	for _, ahead := range []time.Duration{-5 * time.Minute, -30 * time.Second, 0, 30 * time.Second, 5 * time.Minute} {
+		for _, tt := range []struct {
+			name              string
+			status, remaining int
+			waits             func(*untilBudget, error) map[string]time.Duration
+		}{
+			{"a refusal", http.StatusForbidden, 0, func(b *untilBudget, err error) map[string]time.Duration {
+				return map[string]time.Duration{"the job": limited(err), "everybody": time.Until(b.until)}
+			}},
+			{"the last of what was left", http.StatusNotFound, 0, func(b *untilBudget, _ error) map[string]time.Duration {
+				return map[string]time.Duration{"everybody": time.Until(b.until)}
+			}},
+			{"what is left", http.StatusNotFound, 17, func(b *untilBudget, _ error) map[string]time.Duration {
+				return map[string]time.Duration{"who leaves it to others": b.rest}
+			}},
+		} {
+			t.Run(fmt.Sprintf("GitHub's clock is %v ahead, %s", ahead, tt.name), func(t *testing.T) {
+				g, b := newLaunchGitHub(t), &untilBudget{}
+				f := g.byToken(t, with(b))
+				g.script = func(w http.ResponseWriter, _ *http.Request) {
+					theirs := time.Now().Add(ahead)
+					for name, value := range map[string]string{
+						"Date": theirs.UTC().Format(http.TimeFormat), "X-RateLimit-Resource": "core", "X-RateLimit-Limit": "5000",
+						"X-RateLimit-Remaining": fmt.Sprint(tt.remaining), "X-RateLimit-Reset": fmt.Sprint(theirs.Add(2 * time.Minute).Unix()),
+					} {
+						w.Header().Set(name, value)
+					}
+					respond(w, tt.status, `{"message":"API rate limit exceeded"}`)
+				}
+				for range 2 { // The second is go-github's own word, as far as there is a limit.
+					_, _, err := f.Register(t.Context(), newRunner(1))
+					for who, wait := range tt.waits(b, err) {
+						if wait < 2*time.Minute-patience/3 || wait > 2*time.Minute+3*time.Second {
+							t.Errorf("%s must wait for %v, want two minutes", who, wait)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// A token's life is told by GitHub's clock, too: an old one is not sent.
+func TestATokenThatHasExpiredIsReplacedHoweverWrongAWorkersClockIs(t *testing.T) {
+	g := newLaunchGitHub(t)
+	f := g.byApp(t)
+	g.tokens = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(5*time.Minute).UTC().Format(http.TimeFormat))
+		g.life = 5*time.Minute + 20*time.Second // By GitHub's clock 20 s: too short to begin a call with.
+		g.issue(w)
+	}
+	registered(t, f, 1)
+	registered(t, f, 2)
+	if diff := cmp.Diff([]string{askToken, askJIT, askToken, askJIT}, g.sent()); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -15,7 +15,7 @@ import (
 func (f *Forge) Busy(ctx context.Context, r run.Runner) (busy bool, err error) {
 	name := wire.RunnerName(r.Name.Job, r.Name.Attempt)
 	err = f.call(ctx, r.Job, func(ctx context.Context, c *github.Client) error {
-		found, err := f.list(ctx, c, r, name)
+		found, _, err := siteOf(r).list(ctx, c, &github.ListRunnersOptions{Name: &name})
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -15,7 +14,8 @@ import (
 )
 
 const (
-	// callTimeout bounds one call, whoever makes it. GitHub ends its own side of a request after 10 s.
+	// callTimeout bounds one call, whoever makes it. GitHub ends its own side of a request after 10 s. The Budget counts on no request
+	// being under way for longer than 20 s.
 	callTimeout = 15 * time.Second
 	// refusedFor is how long an App that was refused for a repository comes last there: it may be suspended, or not installed.
 	refusedFor = time.Minute
@@ -24,16 +24,13 @@ const (
 // call runs fn with a client that may act for the job's repository, and classifies its error. While one App has no budget left, is
 // limited or refused, the others act in its place, so that two have twice the budget.
 func (f *Forge) call(ctx context.Context, j run.Job, fn func(context.Context, *github.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(forJob(ctx, j), callTimeout)
 	defer cancel()
-	var limited *run.LimitedError
+	var limited sooner
 	var refused error
 	for _, c := range f.turns(j) {
 		err := c.call(ctx, j, fn)
-		if later, ok := errors.AsType[*run.LimitedError](err); ok {
-			if limited == nil || later.Until.Before(limited.Until) {
-				limited = &run.LimitedError{Until: later.Until, Err: err}
-			}
+		if limited.take(err) {
 			continue
 		}
 		if _, ok := errors.AsType[*run.PermanentError](err); !ok {
@@ -42,10 +39,35 @@ func (f *Forge) call(ctx context.Context, j run.Job, fn func(context.Context, *g
 		c.wasRefused(j)
 		refused = cmp.Or(refused, err)
 	}
-	if limited != nil {
-		return limited.Err
+	return cmp.Or(limited.err, refused)
+}
+
+// sooner is the error with the run.LimitedError that ends first.
+type sooner struct {
+	until time.Time
+	err   error
+}
+
+// take reports whether err has one.
+func (s *sooner) take(err error) bool {
+	later, ok := errors.AsType[*run.LimitedError](err)
+	if ok && (s.err == nil || later.Until.Before(s.until)) {
+		s.until, s.err = later.Until, err
 	}
-	return refused
+	return ok
+}
+
+// Room returns a run.LimitedError if it is known that no budget is left to register a runner for the job, or that GitHub does not tell
+// what is needed for it, and else nil. It asks nobody, so that a launch that must wait for its turn at GitHub has written down nothing
+// before.
+func (f *Forge) Room(j run.Job) error {
+	var limited sooner
+	for _, c := range f.turns(j) {
+		if !limited.take(c.room(j)) {
+			return nil
+		}
+	}
+	return limited.err
 }
 
 // turns are the callers in the order in which they are to be tried: each job begins with another one, and those come last that
@@ -86,11 +108,9 @@ func (c *caller) call(ctx context.Context, j run.Job, fn func(context.Context, *
 	if err != nil {
 		return err
 	}
-	err = fn(ctx, client)
-	if isStatus(err, http.StatusUnauthorized) || isTokenRefused(err) {
-		c.forget(j, installation) // The next call gets a new token, of the installation that there is then.
-	}
+	err = fn(ctx, client.Client)
 	if err != nil {
+		c.learn(j, installation, client, err)
 		return fmt.Errorf("github: %w", classify(err, time.Now()))
 	}
 	return nil

@@ -51,6 +51,8 @@ type Delivery struct {
 	// ID is the attempt's. GUID is the event's, which all attempts have in common; a webhook carries it.
 	ID   int64
 	GUID string
+	// Repo is the id of the repository that the event is about; zero if it is about none.
+	Repo int64
 	// Event and Action are those of the webhook, such as workflow_job and queued.
 	Event, Action string
 	// Status is GitHub's word for the outcome, for people.
@@ -187,7 +189,7 @@ func (f *Forge) callHook(ctx context.Context, hook Hook, fn func(context.Context
 func deliveryOf(d *github.HookDelivery) Delivery {
 	code := d.GetStatusCode()
 	return Delivery{
-		ID: d.GetID(), GUID: d.GetGUID(), Event: d.GetEvent(), Action: d.GetAction(), Status: d.GetStatus(),
+		ID: d.GetID(), GUID: d.GetGUID(), Repo: d.GetRepositoryID(), Event: d.GetEvent(), Action: d.GetAction(), Status: d.GetStatus(),
 		OK: code >= http.StatusOK && code < http.StatusMultipleChoices,
 		At: d.GetDeliveredAt().Time, Redelivery: d.GetRedelivery(),
 	}

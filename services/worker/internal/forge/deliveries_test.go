@@ -85,7 +85,7 @@ func TestDeliveries(t *testing.T) {
 				t.Errorf("OK: %s", diff)
 			}
 			want := forge.Delivery{
-				ID: 108, GUID: "guid-108", Event: "workflow_job", Action: "queued", Status: "failed to connect",
+				ID: 108, GUID: "guid-108", Repo: 456, Event: "workflow_job", Action: "queued", Status: "failed to connect",
 				At: now.Add(-time.Minute), Redelivery: true,
 			}
 			if diff := cmp.Diff(want, got[1]); diff != "" {

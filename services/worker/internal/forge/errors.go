@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
-	"github.com/bradleyfalzon/ghinstallation/v2"
 	"github.com/google/go-github/v66/github"
 
 	"modal-github-runner/services/worker/internal/run"
@@ -15,6 +15,9 @@ import (
 
 // errBadKey is said in place of the parser's error, which may quote the key.
 var errBadKey = errors.New("GITHUB_APP_PRIVATE_KEY: must be the PEM file that GitHub made for the App")
+
+// errToken says that it is the installation's token that can't be had.
+var errToken = errors.New("installation token")
 
 // blindWait is how long to leave GitHub alone if it limits us without saying until when: "at least one minute"
 // (docs.github.com, rate limits for the REST API).
@@ -24,12 +27,15 @@ const blindWait = time.Minute
 //
 //	403 or 429 of a rate limit     run.LimitedError
 //	409                            run.ErrExists
-//	403, 404, 422                  run.PermanentError: a permission, a group or the repository is not there
+//	403, 404, 422                  run.PermanentError with the advice of [Refusals], or run.LimitedError if it ends by itself
 //	401                            retryable: a token that GitHub has just revoked is replaced
 //	5xx, 422 on a busy runner, no answer   retryable
 //
-// An answer to the request for an installation's token is classified alike.
+// What is classified already stays as it is: the budget's word, and the answer to the request for an installation's token.
 func classify(err error, now time.Time) error {
+	if isClassified(err) {
+		return err
+	}
 	if e, ok := errors.AsType[*github.RateLimitError](err); ok {
 		return &run.LimitedError{Until: later(e.Rate.Reset.Time, now), Err: err}
 	}
@@ -37,37 +43,47 @@ func classify(err error, now time.Time) error {
 		return &run.LimitedError{Until: now.Add(orBlind(e.RetryAfter)), Err: err}
 	}
 	var resp *http.Response
+	var said string
 	if e, ok := errors.AsType[*github.ErrorResponse](err); ok {
-		resp = e.Response
-	} else if e, ok := errors.AsType[*ghinstallation.HTTPError](err); ok && e.Response != nil {
-		resp = e.Response
-		err = fmt.Errorf("installation token: %w", err)
+		resp, said = e.Response, messageOf(e)
 	}
 	if resp == nil {
 		return err
 	}
-	switch resp.StatusCode {
-	case http.StatusConflict:
+	if until, limited := limitOf(resp, said, now); limited {
+		return &run.LimitedError{Until: until, Err: err}
+	}
+	if isBusy(resp) {
+		return err
+	}
+	refusal, known := refusalOf(resp.StatusCode, said)
+	switch {
+	case known && refusal.Again > 0:
+		return &run.LimitedError{Until: now.Add(refusal.Again), Err: fmt.Errorf("%w; %s", err, refusal.Advice)}
+	case known:
+		return &run.PermanentError{Err: err, Advice: refusal.Advice}
+	case resp.StatusCode == http.StatusConflict:
 		return fmt.Errorf("%w: %w", run.ErrExists, err)
-	case http.StatusTooManyRequests:
-		return &run.LimitedError{Until: now.Add(orBlind(retryAfter(resp))), Err: err}
-	case http.StatusForbidden:
-		if after := retryAfter(resp); after != nil {
-			return &run.LimitedError{Until: now.Add(*after), Err: err}
-		}
-		return &run.PermanentError{Err: err, Advice: "the App or token lacks a permission (repository runners: " +
-			"administration write; organization runners: organization_self_hosted_runners write), the runner group is not allowed, " +
-			"or GitHub Actions is disabled there"}
-	case http.StatusNotFound:
-		return &run.PermanentError{Err: err, Advice: "the repository or organization, the runner group " +
-			"(RUNNER_GROUP_ID) or the App's installation does not exist, or the token can't see it"}
-	case http.StatusUnprocessableEntity:
-		if resp.Request != nil && resp.Request.Method == http.MethodDelete {
-			return err // The runner is busy, which ends.
-		}
-		return &run.PermanentError{Err: err, Advice: "GitHub does not accept these labels, this name or this runner group (RUNNER_GROUP_ID)"}
 	}
 	return err
+}
+
+// limitOf reports whether an answer is one of a rate limit, and when that ends. go-github tells most of them.
+func limitOf(resp *http.Response, said string, now time.Time) (until time.Time, limited bool) {
+	after := retryAfter(resp)
+	switch {
+	case resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusTooManyRequests:
+		return time.Time{}, false
+	case after != nil:
+		return now.Add(*after), true
+	case resp.Header.Get("X-Ratelimit-Remaining") == "0":
+		reset, err := strconv.ParseInt(resp.Header.Get("X-Ratelimit-Reset"), 10, 64)
+		if err != nil {
+			reset = 0
+		}
+		return later(time.Unix(reset, 0), now), true
+	}
+	return now.Add(blindWait), resp.StatusCode == http.StatusTooManyRequests || strings.Contains(strings.ToLower(said), "rate limit")
 }
 
 func isStatus(err error, status int) bool {
@@ -75,10 +91,30 @@ func isStatus(err error, status int) bool {
 	return ok && e.Response != nil && e.Response.StatusCode == status
 }
 
-// isTokenRefused reports whether GitHub refused to make a token of the installation.
-func isTokenRefused(err error) bool {
-	e, ok := errors.AsType[*ghinstallation.HTTPError](err)
-	return ok && e.Response != nil
+func isClassified(err error) bool {
+	_, limited := errors.AsType[*run.LimitedError](err)
+	_, permanent := errors.AsType[*run.PermanentError](err)
+	return limited || permanent
+}
+
+// tokenError says that an installation's token can't be had. It hides GitHub's answer from [errors.As], since that says nothing of
+// the runner or job that the token is for.
+type tokenError struct{ err error }
+
+func (e *tokenError) Error() string { return errToken.Error() + ": " + e.err.Error() }
+
+// Is reports whether it is errToken or what it is made of.
+func (e *tokenError) Is(target error) bool { return target == errToken || errors.Is(e.err, target) }
+
+// withoutToken is what the classified error of a request for a token means to the request that needs it.
+func withoutToken(err error) error {
+	if e, ok := errors.AsType[*run.LimitedError](err); ok {
+		return &run.LimitedError{Until: e.Until, Err: &tokenError{e.Err}}
+	}
+	if e, ok := errors.AsType[*run.PermanentError](err); ok {
+		return &run.PermanentError{Advice: e.Advice, Err: &tokenError{e.Err}}
+	}
+	return &tokenError{err}
 }
 
 func retryAfter(resp *http.Response) *time.Duration {

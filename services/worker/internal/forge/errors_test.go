@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -13,9 +14,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/forge"
@@ -71,6 +75,7 @@ func TestWhatGitHubAnswersToARegistration(t *testing.T) {
 		{"the primary limit, whose end has passed", 403, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": in(-time.Minute)}, `{"message":"API rate limit exceeded"}`, becomes{wait: time.Minute}},
 		{"a secondary limit", 403, map[string]string{"Retry-After": "300"}, secondary, becomes{wait: 5 * time.Minute}},
 		{"a secondary limit without a time", 403, nil, secondary, becomes{wait: time.Minute}},
+		{"a secondary limit, said by the message alone", 403, nil, `{"message":"You have exceeded a secondary rate limit."}`, becomes{wait: time.Minute}},
 		{"a 403 with a time to wait for", 403, map[string]string{"Retry-After": "300"}, `{"message":"slow down"}`, becomes{wait: 5 * time.Minute}},
 		{"a 429 with a time to wait for", 429, map[string]string{"Retry-After": "300"}, `{"message":"slow down"}`, becomes{wait: 5 * time.Minute}},
 		{"a 429 without", 429, nil, `{"message":"slow down"}`, becomes{wait: time.Minute}},
@@ -97,11 +102,74 @@ func TestWhatGitHubAnswersToARegistration(t *testing.T) {
 	}
 }
 
+// Each refusal that is known is told apart, by a message as GitHub writes it, and its advice is said.
+func TestEachKnownRefusalHasItsAdvice(t *testing.T) {
+	messages := map[string]string{
+		"runners are disabled": "Repository level self-hosted runners are disabled on this repository.",
+		"actions is disabled":  "GitHub Actions is disabled on this repository.",
+		"suspended":            "This installation has been suspended",
+		"ip allow list": "Although you appear to have the correct authorization credentials, the `octo` organization has an IP allow list enabled, " +
+			"and 192.0.2.1 is not permitted to access this resource.",
+		"not accessible by integration":           "Resource not accessible by integration",
+		"not accessible by personal access token": "Resource not accessible by personal access token",
+		"saml enforcement":                        "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization.",
+		"admin rights":                            "Must have admin rights to Repository.",
+		"archived":                                "Repository was archived so is read-only.",
+		"max limit":                               "The runner group has reached max limit of runners.",
+		"":                                        "Something that nobody has heard of",
+	}
+	for _, known := range forge.Refusals() {
+		for _, status := range known.Status {
+			t.Run(fmt.Sprint(known.Meaning, ", ", status), func(t *testing.T) {
+				g := newLaunchGitHub(t)
+				f := g.byToken(t)
+				answer := refusal{status: status, body: fmt.Sprintf(`{"message":%q}`, messages[known.Says])}
+				g.script = answer.serve
+				_, _, err := f.Register(t.Context(), newRunner(1))
+				becomes{permanent: known.Again == 0, wait: known.Again, says: known.Advice}.check(t, err)
+			})
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write REFUSALS.md instead of comparing with it")
+
+// The list for people is the code's.
+func TestTheListOfRefusalsIsThatOfTheCode(t *testing.T) {
+	var list strings.Builder
+	list.WriteString("# When GitHub says no\n\nWhat GitHub's refusals mean, by status and message, and what to do. The advice is in the log, in `worker explain`, in the dead\n" +
+		"letter and in the check run that the job's author sees; then `worker dead-letters replay JOB` tries again. Rate limits are not\nhere: they are waited for. " +
+		"`go test ./internal/forge -update` rewrites this file.\n\n| What it means | Status | Message contains | What to do |\n|---|---|---|---|\n")
+	for _, r := range forge.Refusals() {
+		status := strings.Trim(strings.ReplaceAll(fmt.Sprint(r.Status), " ", ", "), "[]")
+		again := ""
+		if r.Again > 0 {
+			again = fmt.Sprintf(" (it is tried again every %v)", r.Again)
+		}
+		says := r.Says
+		if says != "" {
+			says = "`" + says + "`"
+		}
+		fmt.Fprintf(&list, "| %s | %s | %s | %s%s |\n", r.Meaning, status, says, r.Advice, again)
+	}
+	if *update {
+		if err := os.WriteFile("REFUSALS.md", []byte(list.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("REFUSALS.md")
+	if diff := cmp.Diff(list.String(), string(got)); err != nil || diff != "" {
+		t.Errorf("%v; `go test . -update` rewrites it: %s", err, diff)
+	}
+}
+
 func TestWhatGitHubAnswersToTheRequestForAToken(t *testing.T) {
 	faultstest.Cover(t, "F09", "F10", "F11", "F14")
 	tests := []refusal{
 		{"a limit with a time to wait for", 429, map[string]string{"Retry-After": "300"}, `{"message":"slow down"}`, becomes{wait: 5 * time.Minute, says: "installation token"}},
-		{"a suspended App", 403, nil, `{"message":"This installation has been suspended"}`, becomes{permanent: true, says: "installation token"}},
+		{"the primary limit", 403, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": fmt.Sprint(time.Now().Add(10 * time.Minute).Unix())}, `{"message":"API rate limit exceeded"}`, becomes{wait: 10 * time.Minute}},
+		{"a secondary limit", 403, nil, `{"message":"You have exceeded a secondary rate limit."}`, becomes{wait: time.Minute}},
+		{"a suspended App", 403, nil, `{"message":"This installation has been suspended"}`, becomes{permanent: true, says: "an owner unsuspends the App"}},
 		{"an installation that is gone", 404, nil, `{"message":"Not Found"}`, becomes{permanent: true, says: "the App's installation does not exist"}},
 		{"a key that is refused", 401, nil, `{"message":"A JSON web token could not be decoded"}`, becomes{says: "401"}},
 		{"an error of GitHub's", 500, nil, `{"message":"Server Error"}`, becomes{says: "500"}},

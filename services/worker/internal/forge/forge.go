@@ -19,36 +19,48 @@ import (
 // workFolder is where a runner keeps its jobs' files, relative to itself. It is GitHub's default.
 const workFolder = "_work"
 
+// DefaultGroup is the id of GitHub's default runner group, everywhere.
+const DefaultGroup = 1
+
 // RunnerScope is where runners are registered.
 type RunnerScope string
 
-// The scopes. With ScopeOrg, jobs of a user's repositories still get runners of their repository: users have no others.
+// The scopes. With ScopeOrg and ScopeEnterprise, jobs of a user's repositories still get runners of their repository: users have no
+// others.
 const (
-	ScopeRepo RunnerScope = "repo"
-	ScopeOrg  RunnerScope = "org"
+	ScopeRepo       RunnerScope = "repo"
+	ScopeOrg        RunnerScope = "org"
+	ScopeEnterprise RunnerScope = "enterprise"
 )
 
 // UnmarshalText accepts the scopes.
 func (s *RunnerScope) UnmarshalText(text []byte) error {
 	switch v := RunnerScope(text); v {
-	case ScopeRepo, ScopeOrg:
+	case ScopeRepo, ScopeOrg, ScopeEnterprise:
 		*s = v
 		return nil
 	}
-	return errors.New("must be repo or org")
+	return errors.New("must be repo, org or enterprise")
 }
 
 // Options is what a Forge works with.
 type Options struct {
 	// APIURL is GitHub's REST API, without a trailing slash.
 	APIURL *url.URL
+	// PublicURL, if not nil, is the API of another GitHub, which knows the runner's releases if that at APIURL does not.
+	PublicURL *url.URL
 	// Apps are GitHub Apps. The first is the one whose webhook brings the events, and that tells authors; registering runners and
 	// all else is done by any that is installed there. Without any, Token is used.
 	Apps  []App
 	Token *config.SecretSource
 	Scope RunnerScope
-	// GroupID is the runner group that runners join. 1 is GitHub's default group.
+	// Enterprise is the slug of the enterprise of ScopeEnterprise, whose runners GitHub gives to no App: Token is needed.
+	Enterprise string
+	// GroupID is the runner group that runners join.
 	GroupID int64
+	// Group, if not empty, is the name of the group that runners of organizations and enterprises join instead: each has its own of
+	// that name.
+	Group string
 	// Transport carries all requests.
 	Transport http.RoundTripper
 	Budget    Budget
@@ -60,6 +72,8 @@ type Forge struct {
 	Options
 
 	callers []*caller // The Apps, or the token; never none.
+	groups  groups
+	origins origins
 }
 
 // New makes a Forge. It calls nobody.
@@ -76,8 +90,11 @@ func New(o Options) *Forge {
 
 // Scope is where the runner of a job is registered; see run.Runner.
 func (f *Forge) Scope(j run.Job) string {
-	if f.Options.Scope == ScopeOrg && j.OrgOwned {
+	switch {
+	case f.Options.Scope == ScopeOrg && j.OrgOwned:
 		return j.Owner
+	case f.Options.Scope == ScopeEnterprise && j.OrgOwned:
+		return run.EnterpriseScope(f.Enterprise)
 	}
 	return j.Owner + "/" + j.Repo
 }
@@ -85,19 +102,7 @@ func (f *Forge) Scope(j run.Job) string {
 // Register makes a registration under the runner's name, with the labels of its job as they are: GitHub adds none. It
 // returns GitHub's id and the JIT configuration, or run.ErrExists if the name is taken.
 func (f *Forge) Register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
-	folder := workFolder
-	req := &github.GenerateJITConfigRequest{
-		Name: wire.RunnerName(r.Name.Job, r.Name.Attempt), RunnerGroupID: f.GroupID, WorkFolder: &folder, Labels: r.Job.Labels,
-	}
-	var made *github.JITRunnerConfig
-	err = f.call(inLane(ctx, LaneLaunch), r.Job, func(ctx context.Context, c *github.Client) (err error) {
-		if f.byOrg(r) {
-			made, _, err = c.Actions.GenerateOrgJITConfig(ctx, r.Job.Owner, req)
-		} else {
-			made, _, err = c.Actions.GenerateRepoJITConfig(ctx, r.Job.Owner, r.Job.Repo, req)
-		}
-		return err
-	})
+	made, err := f.inGroup(ctx, r, func(group int64) (*github.JITRunnerConfig, error) { return f.generate(ctx, r, group) })
 	if err != nil {
 		return 0, config.Secret{}, err
 	}
@@ -107,11 +112,24 @@ func (f *Forge) Register(ctx context.Context, r run.Runner) (id int64, jit confi
 	return made.GetRunner().GetID(), config.NewSecret(made.GetEncodedJITConfig()), nil
 }
 
+func (f *Forge) generate(ctx context.Context, r run.Runner, group int64) (made *github.JITRunnerConfig, err error) {
+	folder := workFolder
+	req := &github.GenerateJITConfigRequest{
+		Name: wire.RunnerName(r.Name.Job, r.Name.Attempt), RunnerGroupID: group, WorkFolder: &folder, Labels: r.Job.Labels,
+	}
+	err = f.call(inLane(ctx, LaneLaunch), r.Job, func(ctx context.Context, c *github.Client) (err error) {
+		made, err = siteOf(r).generate(ctx, c, req)
+		return err
+	})
+	return made, err
+}
+
 // Deregister removes the registration of the runner's name. Nil if there is none.
 func (f *Forge) Deregister(ctx context.Context, r run.Runner) error {
 	name := wire.RunnerName(r.Name.Job, r.Name.Attempt)
 	return f.call(inLane(ctx, LaneDelete), r.Job, func(ctx context.Context, c *github.Client) error {
-		found, err := f.list(ctx, c, r, name)
+		site := siteOf(r)
+		found, _, err := site.list(ctx, c, &github.ListRunnersOptions{Name: &name})
 		if err != nil {
 			return err
 		}
@@ -119,32 +137,10 @@ func (f *Forge) Deregister(ctx context.Context, r run.Runner) error {
 			if runner.GetName() != name {
 				continue // The filter is GitHub's; what is deleted is ours.
 			}
-			if err := f.remove(ctx, c, r, runner.GetID()); err != nil && !isStatus(err, http.StatusNotFound) {
+			if err := site.remove(ctx, c, runner.GetID()); err != nil && !isStatus(err, http.StatusNotFound) {
 				return err
 			}
 		}
 		return nil
 	})
 }
-
-func (f *Forge) list(ctx context.Context, c *github.Client, r run.Runner, name string) (*github.Runners, error) {
-	opts := &github.ListRunnersOptions{Name: &name}
-	if f.byOrg(r) {
-		found, _, err := c.Actions.ListOrganizationRunners(ctx, r.Job.Owner, opts)
-		return found, err
-	}
-	found, _, err := c.Actions.ListRunners(ctx, r.Job.Owner, r.Job.Repo, opts)
-	return found, err
-}
-
-func (f *Forge) remove(ctx context.Context, c *github.Client, r run.Runner, id int64) error {
-	if f.byOrg(r) {
-		_, err := c.Actions.RemoveOrganizationRunner(ctx, r.Job.Owner, id)
-		return err
-	}
-	_, err := c.Actions.RemoveRunner(ctx, r.Job.Owner, r.Job.Repo, id)
-	return err
-}
-
-// byOrg reports whether the runner is its organization's. The record says so, since the configuration may have changed.
-func (f *Forge) byOrg(r run.Runner) bool { return r.Scope == r.Job.Owner }

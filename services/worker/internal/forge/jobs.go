@@ -2,8 +2,10 @@ package forge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/google/go-github/v66/github"
 
@@ -39,39 +41,58 @@ func (f *Forge) Sight(ctx context.Context, j run.Job) (run.Sighting, error) {
 }
 
 // Queued lists the jobs of a repository that want a runner (queued) and those that are held for an approval (waiting),
-// whatever their labels: Pool is empty. Both lists are complete, or there is an error. A job that turns up later is
-// what its webhook is for.
+// whatever their labels: Pool is empty. Both lists are complete, or there is an error; what they hold is true in any case. A job
+// that turns up later is what its webhook is for.
 func (f *Forge) Queued(ctx context.Context, owner, repo string, installation int64) (queued, waiting []run.Job, err error) {
 	in := run.Job{Owner: owner, Repo: repo, Installation: installation}
 	read := map[int64]bool{}
-	// A run goes from queued to in progress. Read in that order, it can't hide from both lists.
-	for _, status := range []string{statusQueued, statusInProgress} {
+	var missing []error
+	// A run goes from queued to in progress. Read in that order, it can't hide from both lists. While one of its jobs waits for an
+	// approval it is on neither, and others of them may be queued.
+	for _, status := range []string{statusQueued, statusWaiting, statusInProgress} {
 		workflows, err := f.workflowRuns(ctx, in, status)
 		if err != nil {
-			return nil, nil, fmt.Errorf("list %s runs of %s/%s: %w", status, owner, repo, err)
+			missing = append(missing, fmt.Errorf("list %s runs of %s/%s: %w", status, owner, repo, err))
 		}
 		for _, w := range workflows {
-			if read[w.GetID()] {
+			if read[w.GetID()] || !partial(missing) {
 				continue
 			}
 			read[w.GetID()] = true
 			jobs, err := f.workflowJobs(ctx, in, w.GetID())
 			if err != nil {
-				return nil, nil, fmt.Errorf("list jobs of run %d: %w", w.GetID(), err)
+				missing = append(missing, fmt.Errorf("list jobs of run %d: %w", w.GetID(), err))
 			}
-			for _, j := range jobs {
-				switch j.GetStatus() {
-				case statusQueued:
-					queued = append(queued, jobOf(in, w, j))
-				case statusWaiting:
-					waiting = append(waiting, jobOf(in, w, j))
-				}
-			}
+			q, held := sorted(in, w, jobs)
+			queued, waiting = append(queued, q...), append(waiting, held...)
+		}
+		if !partial(missing) {
+			break
 		}
 	}
-	return queued, waiting, nil
+	return queued, waiting, errors.Join(missing...)
 }
 
+// sorted are those of a run's jobs that want a runner, and those that are held.
+func sorted(in run.Job, w *github.WorkflowRun, jobs []*github.WorkflowJob) (queued, waiting []run.Job) {
+	for _, j := range jobs {
+		switch j.GetStatus() {
+		case statusQueued:
+			queued = append(queued, jobOf(in, w, j))
+		case statusWaiting:
+			waiting = append(waiting, jobOf(in, w, j))
+		}
+	}
+	return queued, waiting
+}
+
+// partial reports whether all that failed is that lists were not complete, so that there is a point in reading more.
+func partial(missing []error) bool {
+	return !slices.ContainsFunc(missing, func(err error) bool { return !errors.Is(err, errIncomplete) })
+}
+
+// workflowRuns lists the runs of a status. Of more than GitHub lists in all, the newest page is returned with an error: each run
+// costs a request, and so many would leave nothing for launches.
 func (f *Forge) workflowRuns(ctx context.Context, in run.Job, status string) ([]*github.WorkflowRun, error) {
 	return readAll((*github.WorkflowRun).GetID, func(number int) (p page[*github.WorkflowRun], err error) {
 		opts := &github.ListWorkflowRunsOptions{
@@ -86,7 +107,7 @@ func (f *Forge) workflowRuns(ctx context.Context, in run.Job, status string) ([]
 			return nil
 		})
 		if err == nil && p.total > maxFiltered {
-			return p, fmt.Errorf("GitHub lists no more than %d of %d", maxFiltered, p.total)
+			return p, fmt.Errorf("%w: GitHub lists no more than %d of %d", errIncomplete, maxFiltered, p.total)
 		}
 		return p, err
 	})

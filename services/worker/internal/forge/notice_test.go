@@ -126,7 +126,7 @@ func TestAnAuthorIsToldByOneCheckRunOfTheCommit(t *testing.T) {
 			t.Errorf("the summary lacks %q: %s", want, made.Output.Summary)
 		}
 	}
-	want := []string{"installation-77: 1, sweep", "installation-77: 5, sweep", "installation-77: 1, sweep"}
+	want := []string{"installation-77: 5, sweep", "app-1234: 5, sweep", "installation-77: 1, sweep", "installation-77: 5, sweep", "installation-77: 1, sweep"}
 	if diff := cmp.Diff(want, budget.taken); diff != "" {
 		t.Errorf("paid: %s", diff)
 	}
@@ -211,9 +211,10 @@ func TestWhatGitHubAnswersToACheckRun(t *testing.T) {
 			}
 		})
 	}
-	full := &fakeBudget{full: &run.LimitedError{Err: errors.New("no room")}}
+	noRoom := errors.New("no room")
+	full := &fakeBudget{full: &run.LimitedError{Err: noRoom}}
 	g, _ := checkGitHub(t)
-	if err := g.byApp(t, with(full)).Inform(t.Context(), givenUp(9), "boom"); !errors.Is(err, full.full) {
+	if err := g.byApp(t, with(full)).Inform(t.Context(), givenUp(9), "boom"); !errors.Is(err, noRoom) {
 		t.Errorf("without room: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ func TestARunnerIsRegisteredAsItsJobAsks(t *testing.T) {
 	tests := []struct{ name, scope, path string }{
 		{"for its repository", "octo/repo", "/repos/octo/repo/actions/runners"},
 		{"for its organization", "octo", "/orgs/octo/actions/runners"},
+		{"for its enterprise", "enterprises/octo-corp", "/enterprises/octo-corp/actions/runners"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -55,6 +56,7 @@ func TestOnlyTheRunnerOfTheVeryNameIsRemoved(t *testing.T) {
 	tests := []struct{ name, scope, path string }{
 		{"from its repository", "octo/repo", "/repos/octo/repo/actions/runners"},
 		{"from its organization", "octo", "/orgs/octo/actions/runners"},
+		{"from its enterprise", "enterprises/octo-corp", "/enterprises/octo-corp/actions/runners"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,15 +143,17 @@ func TestWhereARunnerIsRegistered(t *testing.T) {
 		{"by repository, of a user", forge.ScopeRepo, ofUser, "octo/repo"},
 		{"by organization", forge.ScopeOrg, ofOrg, "octo"},
 		{"by organization, of a user who has none", forge.ScopeOrg, ofUser, "octo/repo"},
+		{"by enterprise", forge.ScopeEnterprise, ofOrg, "enterprises/corp"},
+		{"by enterprise, of a user, who is in none", forge.ScopeEnterprise, ofUser, "octo/repo"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := forge.New(forge.Options{Scope: tt.scope}).Scope(tt.job); got != tt.want {
+			if got := forge.New(forge.Options{Scope: tt.scope, Enterprise: "corp"}).Scope(tt.job); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}
-	for text, want := range map[string]string{"repo": "", "org": "", "": "must be repo or org", "Repo": "must be repo or org", "enterprise": "must be repo or org"} {
+	for text, want := range map[string]string{"repo": "", "org": "", "enterprise": "", "": "must be repo, org or enterprise", "Repo": "must be repo, org or enterprise"} {
 		var s forge.RunnerScope
 		err := s.UnmarshalText([]byte(text))
 		if (err == nil) != (want == "") || err != nil && err.Error() != want || err == nil && string(s) != text {

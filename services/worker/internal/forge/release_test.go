@@ -2,12 +2,14 @@ package forge_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"modal-github-runner/services/worker/internal/forge"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -52,6 +54,45 @@ func TestAnAppAsksForAReleaseAsAnybodyMay(t *testing.T) {
 	g.script = func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, wholeNotes) }
 	if _, err := f.Release(t.Context(), "latest"); err != nil || len(g.requests) != 1 || g.requests[0].auth != "" {
 		t.Errorf("got %v, asked %v", err, g.requests)
+	}
+}
+
+// A GitHub Enterprise Server, or a company's part of ghe.com, has no actions/runner of its own, unless somebody keeps a copy there.
+func TestAReleaseThatTheOwnGitHubLacksIsFoundAtThePublicOneWithoutTheToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		own, public   int
+		asked         bool
+		release, says string
+	}{
+		"one with a copy":                    {own: 200, release: "2.330.0"},
+		"one without":                        {own: 404, public: 200, asked: true, release: "2.330.0"},
+		"one that tells only its own people": {own: 401, public: 200, asked: true, release: "2.330.0"},
+		"one that forbids it":                {own: 403, public: 200, asked: true, release: "2.330.0"},
+		"one that is down":                   {own: 503, says: "find runner release 2.330.0: "},
+		"neither has it":                     {own: 404, public: 404, asked: true, says: "RUNNER_VERSION: must be a release of actions/runner that "},
+		"the public one is down":             {own: 404, public: 503, asked: true, says: "find runner release 2.330.0: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own, public := newLaunchGitHub(t), newLaunchGitHub(t)
+			own.script = func(w http.ResponseWriter, _ *http.Request) { respond(w, test.own, wholeNotes) }
+			public.script = func(w http.ResponseWriter, _ *http.Request) { respond(w, test.public, wholeNotes) }
+			f := own.byToken(t, func(o *forge.Options) { o.PublicURL = public.url })
+			got, err := f.Release(t.Context(), "2.330.0")
+			if got.Version != test.release || (err == nil) != (test.says == "") || err != nil && !strings.HasPrefix(err.Error(), test.says) {
+				t.Errorf("got %+v, %v, want %q", got, err, test.says)
+			}
+			const call = "GET /repos/actions/runner/releases/tags/v2.330.0"
+			want := []sent(nil)
+			if test.asked {
+				want = []sent{{call, "", ""}}
+			}
+			if !slices.Equal(public.requests, want) {
+				t.Errorf("the public one was asked %v", public.requests)
+			}
+			if own := own.requests; len(own) != 1 || own[0].auth != "Bearer ghp_"+canary {
+				t.Errorf("the own one was asked %v", own)
+			}
+		})
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/google/go-github/v66/github"
 
@@ -29,19 +28,11 @@ func (f *Forge) Runners(ctx context.Context, j run.Job, scope string) ([]Registe
 	if err := checkScope(j, scope); err != nil {
 		return nil, err
 	}
-	byOrg := f.byOrg(run.Runner{Job: j, Scope: scope})
+	at := siteOf(run.Runner{Job: j, Scope: scope})
 	found, err := readAll((*github.Runner).GetID, func(number int) (p page[*github.Runner], err error) {
 		opts := &github.ListRunnersOptions{ListOptions: github.ListOptions{Page: number, PerPage: pageSize}}
 		err = f.call(ctx, j, func(ctx context.Context, c *github.Client) error {
-			list := func() (*github.Runners, *github.Response, error) {
-				return c.Actions.ListRunners(ctx, j.Owner, j.Repo, opts)
-			}
-			if byOrg {
-				list = func() (*github.Runners, *github.Response, error) {
-					return c.Actions.ListOrganizationRunners(ctx, j.Owner, opts)
-				}
-			}
-			runners, resp, err := list()
+			runners, resp, err := at.list(ctx, c, opts)
 			if err != nil {
 				return err
 			}
@@ -69,7 +60,7 @@ func (f *Forge) DeregisterID(ctx context.Context, j run.Job, scope string, id in
 		return err
 	}
 	return f.call(inLane(ctx, LaneDelete), j, func(ctx context.Context, c *github.Client) error {
-		err := f.remove(ctx, c, run.Runner{Job: j, Scope: scope}, id)
+		err := siteOf(run.Runner{Job: j, Scope: scope}).remove(ctx, c, id)
 		switch {
 		case isStatus(err, http.StatusNotFound):
 			return nil
@@ -82,8 +73,8 @@ func (f *Forge) DeregisterID(ctx context.Context, j run.Job, scope string, id in
 
 // checkScope refuses a scope in which the job has no runners: the calls would go to another one.
 func checkScope(j run.Job, scope string) error {
-	if repo := j.Owner + "/" + j.Repo; !strings.EqualFold(scope, j.Owner) && !strings.EqualFold(scope, repo) {
-		return fmt.Errorf("scope: must be %s or %s (got %q)", j.Owner, repo, scope)
+	if !j.Reaches(scope) {
+		return fmt.Errorf("scope: must be %s, %s/%s or an enterprise's (got %q)", j.Owner, j.Owner, j.Repo, scope)
 	}
 	return nil
 }

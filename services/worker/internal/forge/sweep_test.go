@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -155,7 +156,7 @@ func runnerJSON(id int, name, status string, busy bool) map[string]any {
 	return map[string]any{"id": id, "name": name, "os": "linux", "status": status, "busy": busy, "labels": []any{}}
 }
 
-var sweepJob = run.Job{ID: 11, Owner: "o", Repo: "r"}
+var sweepJob = run.Job{ID: 11, Owner: "o", Repo: "r", OrgOwned: true}
 
 func TestRunners(t *testing.T) {
 	faultstest.Cover(t, "F50")
@@ -191,6 +192,11 @@ func TestRunners(t *testing.T) {
 			first: forge.Registered{Name: run.Name{Job: 5, Attempt: 1}, ID: 9},
 		},
 		{
+			name: "an enterprise's are asked for in the enterprise", scope: "enterprises/e", path: "/enterprises/e/actions/runners", want: 250,
+			answer: func(t *testing.T) http.HandlerFunc { return paged(t, "runners", fixed(many...)) },
+			first:  forge.Registered{Name: run.Name{Job: 1, Attempt: 1}, ID: 1, Online: true},
+		},
+		{
 			name: "a list that fails on its second page is an error", scope: "o/r", path: "/repos/o/r/actions/runners", err: "502",
 			answer: func(t *testing.T) http.HandlerFunc {
 				return func(w http.ResponseWriter, r *http.Request) {
@@ -223,7 +229,7 @@ func TestRunners(t *testing.T) {
 			},
 		},
 		{
-			name: "a scope that is not the job's is an error", scope: "other", path: "/none", err: `scope: must be o or o/r (got "other")`,
+			name: "a scope that is not the job's is an error", scope: "other", path: "/none", err: `scope: must be o, o/r or an enterprise's (got "other")`,
 			answer: func(*testing.T) http.HandlerFunc { return failing(http.StatusTeapot) },
 		},
 	}
@@ -266,7 +272,7 @@ func TestDeregisterID(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			for scope, path := range map[string]string{"o": "/orgs/o/", "o/r": "/repos/o/r/"} {
+			for scope, path := range map[string]string{"o": "/orgs/o/", "o/r": "/repos/o/r/", "enterprises/e": "/enterprises/e/"} {
 				g := newSweepGitHub(t)
 				g.HandleFunc("DELETE "+path+"actions/runners/23", func(w http.ResponseWriter, r *http.Request) {
 					if tt.status == http.StatusNoContent {
@@ -358,7 +364,7 @@ func TestQueued(t *testing.T) {
 			"id": 40, "private": true, "fork": true, "owner": map[string]any{"login": "o", "type": "Organization"},
 		}}
 	}
-	runs := map[string][]map[string]any{"queued": {workflow(1), workflow(2)}, "in_progress": {workflow(2), workflow(3), workflow(4)}}
+	runs := map[string][]map[string]any{"queued": {workflow(1), workflow(2)}, "waiting": {workflow(5)}, "in_progress": {workflow(2), workflow(3), workflow(4)}}
 	g.HandleFunc("GET /repos/o/r/actions/runs", func(w http.ResponseWriter, r *http.Request) {
 		paged(t, "workflow_runs", fixed(runs[r.URL.Query().Get("status")]...))(w, r)
 	})
@@ -370,6 +376,7 @@ func TestQueued(t *testing.T) {
 		1: {jobJSON(101, 1, "queued"), jobJSON(102, 1, "waiting")},
 		2: {jobJSON(201, 2, "in_progress"), jobJSON(202, 2, "completed"), jobJSON(203, 2, "queued")},
 		3: large,
+		5: {jobJSON(501, 5, "waiting"), jobJSON(502, 5, "queued")},
 	} {
 		g.HandleFunc(fmt.Sprintf("GET /repos/o/r/actions/runs/%d/jobs", id), paged(t, "jobs", fixed(jobs...)))
 	}
@@ -378,8 +385,8 @@ func TestQueued(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(queued) != 132 || len(waiting) != 1 {
-		t.Fatalf("got %d queued and %d waiting jobs, want 132 and 1", len(queued), len(waiting))
+	if len(queued) != 133 || len(waiting) != 2 {
+		t.Fatalf("got %d queued and %d waiting jobs, want 133 and 2", len(queued), len(waiting))
 	}
 	want := run.Job{
 		ID: 102, RunID: 1, RunAttempt: 2, Owner: "o", Repo: "r", RepoID: 40, Installation: 77, OrgOwned: true, Private: true, Fork: true,
@@ -394,29 +401,49 @@ func TestQueued(t *testing.T) {
 	}
 }
 
-func TestQueuedIsNeverPartial(t *testing.T) {
+func TestAPartOfWhatIsQueuedIsAnError(t *testing.T) {
 	tests := []struct {
 		name, path string
 		answer     http.HandlerFunc
 		err        string
+		seen       []int64
 	}{
-		{"runs that can't be listed", "/repos/o/r/actions/runs", failing(503), "list queued runs of o/r"},
-		{"jobs that can't be listed", "/repos/o/r/actions/runs/1/jobs", failing(503), "list jobs of run 1"},
+		{"runs that can't be listed", "/repos/o/r/actions/runs", failing(503), "list queued runs of o/r", nil},
+		{"jobs that can't be listed, after others that can", "/repos/o/r/actions/runs/2/jobs", failing(503), "list jobs of run 2", []int64{101}},
+		{"jobs that change whenever they are read", "/repos/o/r/actions/runs/1/jobs", changing(t), "not complete", []int64{101, 102, 201}},
 		{"more runs than GitHub lists", "/repos/o/r/actions/runs", func(w http.ResponseWriter, _ *http.Request) {
 			answer(t, w, 200, map[string]any{"total_count": 1200, "workflow_runs": []any{map[string]any{"id": 1}}})
-		}, "no more than 1000 of 1200"},
+		}, "no more than 1000 of 1200", []int64{101}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newSweepGitHub(t)
-			g.HandleFunc("GET "+tt.path, tt.answer)
-			if tt.path != "/repos/o/r/actions/runs" {
-				g.HandleFunc("GET /repos/o/r/actions/runs", paged(t, "workflow_runs", fixed(map[string]any{"id": 1})))
+			for path, otherwise := range map[string]http.HandlerFunc{
+				"/repos/o/r/actions/runs":        paged(t, "workflow_runs", fixed(map[string]any{"id": 1}, map[string]any{"id": 2})),
+				"/repos/o/r/actions/runs/1/jobs": paged(t, "jobs", fixed(jobJSON(101, 1, "queued"))),
+				"/repos/o/r/actions/runs/2/jobs": paged(t, "jobs", fixed(jobJSON(201, 2, "queued"))),
+			} {
+				if path == tt.path {
+					otherwise = tt.answer
+				}
+				g.HandleFunc("GET "+path, otherwise)
 			}
 			queued, waiting, err := g.forge(t).Queued(t.Context(), "o", "r", 0)
-			if !says(err, tt.err) || queued != nil || waiting != nil {
-				t.Errorf("got %v, %v, %v, want %q", queued, waiting, err, tt.err)
+			var seen []int64
+			for _, j := range queued {
+				seen = append(seen, j.ID)
+			}
+			if !says(err, tt.err) || !slices.Equal(seen, tt.seen) || waiting != nil {
+				t.Errorf("got %v, %v, %v, want %v and %q", seen, waiting, err, tt.seen, tt.err)
 			}
 		})
+	}
+}
+
+// changing lists two jobs, of which GitHub says each time that they are three.
+func changing(t *testing.T) http.HandlerFunc {
+	t.Helper()
+	return func(w http.ResponseWriter, _ *http.Request) {
+		answer(t, w, http.StatusOK, map[string]any{"total_count": 3, "jobs": []any{jobJSON(101, 1, "queued"), jobJSON(102, 1, "queued")}})
 	}
 }

@@ -1,33 +1,42 @@
 package forge
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"modal-github-runner/services/internal/config"
 )
 
-const (
-	// resourceCore is what GitHub calls the limit that all requests here count against.
-	resourceCore = "core"
-	// endpointTokens is where an App gets the token of an installation.
-	endpointTokens = "access_tokens"
-)
+// resourceCore is what GitHub calls the limit that all requests here count against.
+const resourceCore = "core"
 
-// tokenTransport authenticates with a token that may be rotated while the process runs.
-type tokenTransport struct {
-	token *config.SecretSource
-	next  http.RoundTripper
+// authTransport authenticates requests.
+type authTransport struct {
+	// authorize is the header by which GitHub knows who asks.
+	authorize func(context.Context) (string, error)
+	next      http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper.
-func (t tokenTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+func (t authTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	header, err := t.authorize(req.Context())
+	if err != nil {
+		return nil, unsent(req, err)
+	}
 	req = req.Clone(req.Context())
-	req.Header.Set("Authorization", "Bearer "+t.token.Get().Reveal())
+	req.Header.Set("Authorization", header)
 	return t.next.RoundTrip(req)
+}
+
+// unsent is why a request was not sent, once its body is closed.
+func unsent(req *http.Request, why error) error {
+	if req.Body == nil {
+		return why
+	}
+	return errors.Join(why, req.Body.Close())
 }
 
 // Metrics counts the calls to GitHub.
@@ -103,11 +112,13 @@ func (m *Metrics) limits(h http.Header) {
 func endpointOf(req *http.Request) string {
 	switch path := req.URL.Path; {
 	case strings.HasSuffix(path, "/access_tokens"):
-		return endpointTokens
+		return "access_tokens"
 	case strings.HasSuffix(path, "/generate-jitconfig"):
 		return "generate_jitconfig"
 	case strings.HasSuffix(path, "/actions/runners"):
 		return "list_runners"
+	case strings.HasSuffix(path, "/actions/runner-groups"):
+		return "list_runner_groups"
 	case strings.Contains(path, "/actions/runners/") && req.Method == http.MethodDelete:
 		return "delete_runner"
 	case strings.HasSuffix(path, "/check-runs") || strings.Contains(path, "/check-runs/"):

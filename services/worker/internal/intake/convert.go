@@ -11,9 +11,10 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
-// eventOf translates a message to what the rules know.
-func eventOf(ev *jobsv1.JobEvent) (run.Event, error) {
+// eventOf translates a message, which came in the trace, to what the rules know.
+func eventOf(ev *jobsv1.JobEvent, traceparent string) (run.Event, error) {
 	job := jobOf(ev)
+	job.Trace = traceparent
 	var runner run.Name
 	var githubID int64
 	if id, attempt, ok := wire.ParseRunnerName(ev.GetRunnerName()); ok {
@@ -46,7 +47,7 @@ func jobOf(ev *jobsv1.JobEvent) run.Job {
 	}
 }
 
-// messageOf is the queued event of j, received at at; jobOf of it is j.
+// messageOf is the queued event of j, received at at; jobOf of it is j, but for the trace, which goes in the message's headers.
 func messageOf(j run.Job, at time.Time) *jobsv1.JobEvent {
 	ev := &jobsv1.JobEvent{
 		Action: jobsv1.Action_ACTION_QUEUED, JobId: j.ID, RunId: j.RunID, RunAttempt: int32(j.RunAttempt), //nolint:gosec // came from an int32

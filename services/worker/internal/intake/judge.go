@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
@@ -43,9 +45,13 @@ const (
 // handle does all that is to be done with one message.
 func (i *Intake) handle(working context.Context, msg jetstream.Msg) {
 	ctx := obs.Extract(working, msg.Headers())
-	ctx, span := i.Tracer.Start(ctx, "handle "+i.consumer)
+	ctx, span := i.Tracer.Start(ctx, "handle "+i.consumer, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+		attribute.String("messaging.system", "nats"),
+		attribute.String("messaging.destination.name", msg.Subject()),
+	))
 	defer span.End()
 	verdict := i.judge(ctx, msg)
+	span.SetAttributes(attribute.String("verdict", verdict))
 	i.Observer.Message(verdict)
 }
 
@@ -60,7 +66,8 @@ func (i *Intake) judge(ctx context.Context, msg jetstream.Msg) string {
 	case err != nil:
 		return i.poison(ctx, msg, err)
 	}
-	event, err := eventOf(ev)
+	trace.SpanFromContext(ctx).SetAttributes(attribute.Int64("job_id", ev.GetJobId()), attribute.Int64("run_id", ev.GetRunId()))
+	event, err := eventOf(ev, obs.Traceparent(ctx))
 	if err != nil {
 		return i.poison(ctx, msg, err)
 	}

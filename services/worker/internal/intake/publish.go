@@ -26,8 +26,18 @@ type Publisher struct{ js jetstream.JetStream }
 // NewPublisher makes a Publisher.
 func NewPublisher(js jetstream.JetStream) *Publisher { return &Publisher{js: js} }
 
-// Requeue has the job, queued at queuedAt, looked at again now. Asking twice with one revision is asking once.
+// Requeue has the job, queued at queuedAt, looked at again now. Asking twice with one revision of its record is asking once.
 func (p *Publisher) Requeue(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error {
+	return p.requeue(ctx, j, queuedAt, wire.RetryMsgID(j.ID, revision))
+}
+
+// Call has a job that stood in line, queued at queuedAt, looked at again now: it is promised a place. Calling twice with one
+// revision of the record of places is calling once.
+func (p *Publisher) Call(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error {
+	return p.requeue(ctx, j, queuedAt, wire.TurnMsgID(j.ID, revision))
+}
+
+func (p *Publisher) requeue(ctx context.Context, j run.Job, queuedAt time.Time, id string) error {
 	ev := messageOf(j, queuedAt)
 	subject, err := wire.FoundSubject(ev)
 	if err != nil {
@@ -37,7 +47,8 @@ func (p *Publisher) Requeue(ctx context.Context, j run.Job, queuedAt time.Time, 
 	if err != nil {
 		return err
 	}
-	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamJobs, jetstream.WithMsgID(wire.RetryMsgID(j.ID, revision)))
+	ctx = obs.WithTraceparent(ctx, j.Trace) // Whoever asks may be in another job's trace, or in none.
+	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamJobs, jetstream.WithMsgID(id))
 }
 
 // Report has a worker handle what was found out about a job, as if GitHub had told of it: a run.Queued, run.Held, run.Started
@@ -55,6 +66,7 @@ func (p *Publisher) Report(ctx context.Context, found run.Event, revision uint64
 	if err != nil {
 		return err
 	}
+	ctx = obs.WithTraceparent(ctx, run.JobOf(found).Trace)
 	id := wire.ReportMsgID(ev.GetJobId(), revision, ev.GetAction())
 	return p.store(ctx, newMsg(ctx, subject, data), wire.StreamJobs, jetstream.WithMsgID(id))
 }

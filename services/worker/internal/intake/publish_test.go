@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"modal-github-runner/proto/wire"
@@ -40,6 +42,23 @@ func TestAJobThatIsAskedForAgainIsQueuedOncePerRevision(t *testing.T) {
 				t.Error(diff)
 			}
 		}
+	})
+}
+
+// The two revisions count different things, and may be the same number at a time.
+func TestAJobsTurnIsCalledThoughItIsAskedForAgainAtTheSameNumber(t *testing.T) {
+	withQueue(t, func(t *testing.T, r *rig) {
+		w := r.start(t, queuedConsumer, 1, &script{})
+		job, at := jobOfOurs(), time.Date(2000, 1, 1, 0, 2, 0, 0, time.UTC)
+		for _, ask := range []func(context.Context, run.Job, time.Time, uint64) error{
+			r.publisher.Requeue, r.publisher.Call, r.publisher.Call,
+		} {
+			if err := ask(t.Context(), job, at, 7); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		wantTimes(t, w.handler, 0, 0)
 	})
 }
 
@@ -140,6 +159,46 @@ func TestTheTraceGoesThroughTheQueue(t *testing.T) {
 		obs.Inject(ctx, header)
 		if len(header) == 0 {
 			t.Error("the publisher's span was not one to be carried")
+		}
+	})
+}
+
+// A sweep has no span of its own, and who asks for one job may be in the trace of another.
+func TestAJobThatIsLookedAtAgainStaysInItsTrace(t *testing.T) {
+	withQueue(t, func(t *testing.T, r *rig) {
+		job, other := jobOfOurs(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+		const of = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+		job.Trace = of
+		if err := r.publisher.Requeue(trace.ContextWithSpanContext(t.Context(), other), job, time.Now(), 1); err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range []run.Event{
+			run.Queued{Job: job}, run.Held{Job: job}, run.Started{Job: job}, run.Finished{Job: job},
+		} {
+			if err := r.publisher.Report(t.Context(), found, 2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stream, err := r.js.Stream(t.Context(), wire.StreamJobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range uint64(5) {
+			msg, err := stream.GetMsg(t.Context(), n+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := obs.Traceparent(obs.Extract(t.Context(), msg.Header)); got != of {
+				t.Errorf("%s is of the trace %q, want %q", msg.Subject, got, of)
+			}
+		}
+		var handled script
+		r.startTraced(t, queuedConsumer, 1, &handled, noop.NewTracerProvider().Tracer(""))
+		time.Sleep(time.Minute)
+		for _, call := range handled.seen() {
+			if queued, ok := call.event.(run.Queued); !ok || queued.Job.Trace != of {
+				t.Errorf("%+v is not of the trace %q", call.event, of)
+			}
 		}
 	})
 }

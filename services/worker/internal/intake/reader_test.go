@@ -7,6 +7,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,13 +166,15 @@ func TestADeadLetterThatThereIsNotIsNamed(t *testing.T) {
 
 func TestWhenAJobIsLookedAtNextIsKnown(t *testing.T) {
 	withQueue(t, func(t *testing.T, r *rig) {
-		reader, due := intake.NewReader(r.js), time.Time{}
+		reader := intake.NewReader(r.js)
+		var due atomic.Pointer[time.Time]
 		r.start(t, queuedConsumer, 1, &script{do: func(_ context.Context, n int, c call) (time.Time, error) {
 			if n > 1 {
 				return time.Time{}, nil
 			}
-			due = c.at.Add(time.Hour)
-			return due, nil
+			at := c.at.Add(time.Hour)
+			due.Store(&at)
+			return at, nil
 		}})
 		want := func(want time.Time) {
 			t.Helper()
@@ -182,7 +185,7 @@ func TestWhenAJobIsLookedAtNextIsKnown(t *testing.T) {
 		want(time.Time{})
 		r.publish(t, queued(1))
 		time.Sleep(time.Minute)
-		want(due)
+		want(*due.Load())
 		time.Sleep(2 * time.Hour)
 		want(time.Time{})
 	})

@@ -22,6 +22,7 @@ import (
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/worker/internal/intake"
 	"modal-github-runner/services/worker/internal/run"
@@ -45,6 +46,7 @@ type rig struct {
 // inBubble runs test with a rig whose topology does not exist yet; see rig.ensure.
 func inBubble(t *testing.T, test func(*testing.T, *rig)) {
 	t.Helper()
+	natstest.DropTimers()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{
 			options: &server.Options{

@@ -8,6 +8,10 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
 	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
@@ -36,6 +40,8 @@ var errUnwanted = errors.New("no job waits for this launch any more")
 // create makes the runner whose intent is on record, and records how that went.
 func (h *handling) create(ctx context.Context, r run.Runner) error {
 	h.step("intent", h.began)
+	ctx, span := h.span(ctx, "launch runner", trace.SpanKindInternal, r)
+	defer span.End()
 	act, cancel := context.WithDeadline(ctx, r.Until.Add(-recordTime))
 	var made run.Created
 	var adopted bool
@@ -49,6 +55,10 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), h.Now().Add(recordTime))
 	defer cancel()
 	if err != nil {
+		span.SetAttributes(attribute.String("outcome", outcomeOf(err)))
+		if !errors.Is(err, errUnwanted) {
+			span.SetStatus(codes.Error, err.Error())
+		}
 		return h.createFailed(ctx, r, err)
 	}
 	defer h.step("record", h.Now())
@@ -56,14 +66,15 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	if err != nil {
 		return err
 	}
-	if err := h.tell(ctx, func(record places.Record) places.Record { return record.Created(r.Job.Pool) }); err != nil {
+	if err := h.tell(ctx, func(record places.Record) places.Record { return record.Created(places.KindOf(r.Job, h.Rules)) }); err != nil {
 		return err
 	}
 	outcome := "launched"
 	if adopted {
 		outcome = "adopted"
 	}
-	placed, err := h.decide(ctx, cmp.Or(saved.For, r.Job.ID), run.Placed{})
+	span.SetAttributes(attribute.String("outcome", outcome), attribute.String("sandbox_id", made.SandboxID))
+	placed, err := h.decide(ctx, cmp.Or(saved.For, r.Job.ID), run.Placed{Runner: r.Name})
 	if err != nil {
 		return err
 	}
@@ -100,7 +111,7 @@ func (h *handling) fresh(j run.Job) bool { return h.Now().Sub(j.CreatedAt) < fre
 
 // make registers the runner and starts its sandbox, or finds that this was done before.
 func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, adopted bool, err error) {
-	if err := h.Ready(); err != nil { // A registration without a sandbox is of no use, and costs GitHub's budget.
+	if err := h.Ready(r.Job); err != nil { // A registration without a sandbox is of no use, and costs GitHub's budget.
 		return run.Created{}, false, err
 	}
 	githubID, jit, err := h.register(ctx, r)
@@ -130,9 +141,12 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 	if err := h.alone(ctx, known); err != nil {
 		return run.Created{}, false, err
 	}
+	if err := h.proceed(ctx, known); err != nil {
+		return run.Created{}, false, err
+	}
 	id, err := h.start(ctx, known, jit)
-	if _, refused := errors.AsType[*refusedError](err); refused && r.GitHubID != 0 {
-		err = errors.Unwrap(err) // An earlier try may have made one.
+	if e, ok := errors.AsType[*modalError](err); ok && r.GitHubID != 0 {
+		e.none = false // An earlier try may have made one.
 	}
 	if err != nil {
 		return run.Created{}, false, fmt.Errorf("create sandbox: %w", err)
@@ -142,6 +156,8 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 
 func (h *handling) register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
 	defer h.elsewhere("jit", h.Now())
+	ctx, span := h.span(ctx, "register runner", trace.SpanKindClient, r)
+	defer func() { endSpan(span, err) }()
 	return h.Forge.Register(ctx, r)
 }
 
@@ -157,15 +173,23 @@ func (h *handling) replace(ctx context.Context, r run.Runner) (id int64, jit con
 }
 
 // start creates the sandbox. A create call whose answer got lost is made again with the same JIT configuration: if the
-// name then exists, it is the sandbox that the lost answer was about.
-func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (string, error) {
+// name then exists, it is the sandbox that the lost answer was about. One that was not answered in time is not made again: it may work
+// late, and if the second sandbox has ended by then, its runner would have a registration that we take for the second's.
+func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (id string, err error) {
 	defer h.elsewhere("create", h.Now())
+	ctx, span := h.span(ctx, "create sandbox", trace.SpanKindClient, r)
+	defer func() {
+		span.SetAttributes(attribute.String("sandbox_id", id))
+		endSpan(span, err)
+	}()
 	pool, err := h.PoolOf(r.Job)
 	if err != nil { // It was taken away after the launch had been decided.
-		return "", &refusedError{&run.PermanentError{Err: err, Advice: "the pools file has changed"}}
+		return "", &run.PermanentError{Err: err, Advice: "the pools file has changed"}
 	}
+	none := true
 	for n := 1; ; n++ {
 		id, err := h.Fleet.Create(ctx, r, pool, jit)
+		none = none && (certain(err) || errors.Is(err, run.ErrNotMade))
 		switch {
 		case err == nil:
 			return id, nil
@@ -177,133 +201,29 @@ func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (
 				err = errors.New("it ended at once")
 			}
 			return id, err
-		case n == 1 && certain(err):
-			return "", &refusedError{err}
-		case n == maxCreates || certain(err) || ctx.Err() != nil:
+		case errors.Is(ctx.Err(), context.Canceled): // It is this worker that ends.
 			return "", err
+		case n == maxCreates || certain(err) || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil:
+			return "", &modalError{err, none}
 		}
 	}
 }
 
-// refusedError says that Modal was asked for a sandbox and made none.
-type refusedError struct{ error }
+// modalError is why Modal did not say that it has made a sandbox. none says that it made none, for sure.
+type modalError struct {
+	error
 
-func (e *refusedError) Unwrap() error { return e.error }
+	none bool
+}
+
+func (e *modalError) Unwrap() error { return e.error }
 
 // certain reports whether err says for sure that nothing was created.
 func certain(err error) bool {
 	_, limited := errors.AsType[*run.LimitedError](err)
+	_, refused := errors.AsType[*run.RefusedError](err)
 	_, permanent := errors.AsType[*run.PermanentError](err)
-	return limited || permanent
-}
-
-// createFailed records why there is no runner, and when to try again.
-func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) error {
-	limited, isLimited := errors.AsType[*run.LimitedError](cause)
-	_, isPermanent := errors.AsType[*run.PermanentError](cause)
-	h.Observer.Launched(r.Job.Pool, outcomeOf(cause))
-	level := slog.LevelWarn
-	switch {
-	case errors.Is(cause, errUnwanted): // Nothing went wrong: the job was cancelled, or another runner took it.
-		level = slog.LevelInfo
-	case errors.Is(cause, run.ErrNoImage): // Whoever keeps the image tells of that, once for all the jobs that wait for it.
-		level = slog.LevelDebug
-	}
-	h.Log.LogAttrs(ctx, level, "runner not launched", append(runnerAttrs(r),
-		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
-	if err := h.unmade(ctx, r, cause); err != nil {
-		return err
-	}
-	_, exhausted := errors.AsType[*refusedError](cause)
-	exhausted = exhausted && isLimited && !errors.Is(cause, run.ErrNoImage)
-	failed := run.Failed{Reason: cause.Error(), Limited: isLimited, Permanent: isPermanent, InLine: exhausted}
-	switch {
-	case isPermanent: // The job first: what made the launch impossible may make tidying up after it impossible too.
-		if _, err := h.decide(ctx, r.For, failed); err != nil {
-			return err
-		}
-		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
-		return err
-	case errors.Is(cause, errStray) || errors.Is(cause, errUsed): // The name is used up; who still waits gets the next.
-		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
-		return err
-	}
-	now, err := h.decideRunner(ctx, r.Name, run.GivenUp{Reason: cause.Error()})
-	if err != nil {
-		return err
-	}
-	if now.State != run.Launching || now.For == 0 {
-		_, err := h.decideRunner(ctx, r.Name, run.Released{Name: r.Name})
-		return err
-	}
-	waiting, err := h.decide(ctx, now.For, failed) // Who counts on it now need not be whom it was launched for.
-	if err != nil {
-		return err
-	}
-	if waiting.State != run.Waiting { // It is held, or has a runner: what tells of it again is on its way.
-		return nil
-	}
-	next := h.Now().Add(h.backoff(waiting.Failures))
-	switch {
-	case exhausted:
-		next = h.Now().Add(h.comeBack())
-	case isLimited: // Not all at once.
-		next = limited.Until.Add(h.backoff(1))
-	}
-	h.at(next)
-	return nil
-}
-
-// unmade does what follows from a launch that made nothing: its place goes to another, and a pool that Modal has no room for is
-// launched more slowly, or not at all if it is refused for good.
-func (h *handling) unmade(ctx context.Context, r run.Runner, cause error) error {
-	refused, atModal := errors.AsType[*refusedError](cause)
-	if atModal && !errors.Is(cause, run.ErrNoImage) {
-		_, forGood := errors.AsType[*run.PermanentError](refused)
-		err := h.tell(ctx, func(record places.Record) places.Record {
-			if forGood {
-				return record.Failed(r.Job.Pool, places.Key(r.Name), cause.Error(), true, h.Now())
-			}
-			return record.Exhausted(r.Job.Pool, h.Now())
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if atModal { // Its registration was never used: it is as if there were none.
-		if _, err := h.decideRunner(ctx, r.Name, run.Registered{}); err != nil {
-			return err
-		}
-	}
-	known, _, err := h.Ledger.LoadRunner(ctx, r.Name)
-	if err != nil {
-		return fmt.Errorf("load runner %v: %w", r.Name, err)
-	}
-	if known.GitHubID != 0 || known.SandboxID != "" {
-		return nil
-	}
-	return h.free(ctx, known)
-}
-
-// outcomeOf is the value of the outcome label.
-func outcomeOf(err error) string {
-	_, atModal := errors.AsType[*refusedError](err)
-	switch _, limited := errors.AsType[*run.LimitedError](err); {
-	case errors.Is(err, run.ErrNoImage):
-		return "no_image"
-	case atModal && limited:
-		return string(places.Pace)
-	case limited:
-		return "rate_limited"
-	case errors.Is(err, errUnwanted):
-		return "unwanted"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "timeout"
-	}
-	if _, permanent := errors.AsType[*run.PermanentError](err); permanent {
-		return "invalid"
-	}
-	return "error"
+	return limited || refused || permanent
 }
 
 func (h *handling) step(name string, since time.Time) { h.Observer.Step(name, h.Now().Sub(since)) }

@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -34,7 +37,9 @@ func TestEachOutcomeOfALaunchHasItsLabelAndAJobThatWaitsKnowsWhy(t *testing.T) {
 		"a launch that goes well":    {nil, "launched", run.Waiting, 0},
 		"a launch without an image":  {limited(fmt.Errorf("%w: boom", run.ErrNoImage)), "no_image", run.Waiting, 0},
 		"a lack of room":             {limited(boom), "capacity", run.Waiting, 0},
-		"a pool that is refused":     {&run.PermanentError{Err: boom, Advice: "mend it"}, "invalid", run.Dead, 0},
+		"a pool that is refused":     {&run.RefusedError{Err: boom, Advice: "mend it"}, "refused", run.Waiting, 0},
+		"what its labels ask for":    {&run.PermanentError{Err: boom, Advice: "mend it"}, "invalid", run.Dead, 0},
+		"an outage":                  {fmt.Errorf("%w: boom", run.ErrNotMade), "error", run.Waiting, 1},
 		"no answer in time":          {fmt.Errorf("%w: boom", context.DeadlineExceeded), "timeout", run.Waiting, 1},
 		"an error that nobody knows": {boom, "error", run.Waiting, 1},
 		"an image that was lost":     {limited(fmt.Errorf("%w: %w: boom", run.ErrNoImage, context.DeadlineExceeded)), "no_image", run.Waiting, 0},
@@ -84,4 +89,48 @@ func TestWithoutAnImageNothingIsRegisteredAndTheJobSaysOnlyThat(t *testing.T) {
 			t.Errorf("sandboxes %v, labels %v", w.sandboxes, seen.all)
 		}
 	})
+}
+
+func TestAnImageThatCannotBeBuiltOpensTheBreakerOfItsPoolAndNoJobFails(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		why     error
+		breaker places.BreakerState
+		next    string // How the launch after it ends.
+	}{
+		"the pool's own image":             {run.ErrBadImage, places.Open, "breaker"},
+		"an image that is yet to be built": {run.ErrNoImage, places.Closed, "no_image"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w, seen := newWorld(), &outcomes{}
+				w.readyErr = &run.LimitedError{Until: time.Now().Add(time.Second), Err: fmt.Errorf("%w: make: no rule", test.why)}
+				l := launcher(w, nil)
+				l.Observer = seen
+				var again time.Time
+				for id := int64(1); id <= 2; id++ {
+					var err error
+					if again, err = l.Handle(t.Context(), id, run.Queued{Job: job(id), At: time.Now()}); err != nil {
+						t.Fatal(err)
+					}
+					if got := w.runs[id].record; got.State != run.Waiting || got.Failures != 0 || !strings.Contains(got.Reason, "make: no rule") {
+						t.Errorf("job %d: %+v", id, got)
+					}
+				}
+				if got := w.places.Pools["default"].Breaker(time.Now()); got != test.breaker || len(w.places.Held) != 0 || len(w.registrations) != 0 {
+					t.Errorf("breaker %v, places %v, registrations %v", got, w.places.Held, w.registrations)
+				}
+				if diff := cmp.Diff([]string{"no_image", test.next}, seen.all); diff != "" {
+					t.Errorf("launches: %s", diff)
+				}
+				w.readyErr = nil
+				w.queue = append(w.queue, message{job: 2, ev: run.Queued{Job: job(2), At: time.Now()}, at: again})
+				w.settle(t, time.Hour)
+				if len(w.sandboxes) != 1 {
+					t.Errorf("once the image is mended: %d sandboxes, want the job's", len(w.sandboxes))
+				}
+			})
+		})
+	}
 }

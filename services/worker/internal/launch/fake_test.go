@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -85,13 +86,20 @@ type world struct {
 	places        places.Record
 	rules         placestest.Rules
 	serial        int
+	roomErr       error                  // what Room answers
 	registerErr   func(run.Runner) error // what Register answers instead, if not nil
 	createErr     func(run.Runner) (effect bool, err error)
-	readyErr      error                  // what Ready answers
+	untrusted     map[int64]bool // jobs that go to the pool forks
+	noForks       atomic.Bool    // there is no pool for them
+	log           slog.Handler
+	admitErr      func() error // what Admit answers instead, if not nil
+	readyErr      error        // what Ready answers
+	tried         func(context.Context, run.Runner) (version string, err error)
 	poolsGone     atomic.Bool            // nobody has a pools file with the pool any more
 	sightings     map[int64]run.Sighting // what GitHub says of a job, if that is not that it is queued
 	evidence      run.Evidence           // what Ask answers instead, if not empty
 	askErr        error
+	unscheduled   bool // whether Modal has found no machine for any sandbox
 	busy          bool // what GitHub says of any runner
 	violations    []string
 	// lag is how long the next call takes, so that workers overtake each other. Nil means no time.
@@ -107,7 +115,33 @@ func newWorld() *world {
 	return &world{
 		runs: map[int64]versioned[run.Run]{}, runners: map[run.Name]versioned[run.Runner]{},
 		registrations: map[run.Name]string{}, buried: map[int64]string{}, notices: map[int64][]string{},
+		untrusted: map[int64]bool{}, log: slog.DiscardHandler,
 	}
+}
+
+const untrusted = "its code is that of mallory/repo"
+
+// admit asks GitHub about a job.
+func (w *world) admit(_ context.Context, j run.Job) (run.Job, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.admitErr != nil {
+		if err := w.admitErr(); err != nil {
+			return run.Job{}, err
+		}
+	}
+	if j.Repo == "forbidden" {
+		return run.Job{}, &run.PermanentError{Err: errors.New("repository not allowed"), Advice: "name it"}
+	}
+	if !w.untrusted[j.ID] {
+		return j, nil
+	}
+	j.Untrusted, j.Pool = untrusted, "default"
+	if w.noForks.Load() {
+		return j, &run.PermanentError{Err: errors.New("pool default refuses untrusted jobs"), Advice: "have a pool for them"}
+	}
+	j.Pool = "forks"
+	return j, nil
 }
 
 // worker is the world as one worker sees it, for as long as it lives.
@@ -157,6 +191,8 @@ func save[K comparable, T any](w *world, records map[K]versioned[T], key K, reco
 }
 
 func (worker) Scope(j run.Job) string { return j.Owner + "/" + j.Repo }
+
+func (w worker) Room(run.Job) error { return w.roomErr }
 
 func (w worker) Register(_ context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
 	crash := w.do(func() {
@@ -229,6 +265,13 @@ func (w worker) Ask(_ context.Context, id string, release bool) (answer run.Evid
 		for _, s := range w.sandboxes {
 			if s.id != id || !s.running {
 				continue
+			}
+			if w.unscheduled {
+				answer = run.Unscheduled
+				if release {
+					answer, s.running = run.ReleasedNow, false
+				}
+				return
 			}
 			answer = run.HasJob
 			if w.evidence != "" || w.askErr != nil {

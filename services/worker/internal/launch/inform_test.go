@@ -187,3 +187,33 @@ func TestWhatAnAuthorWasToldIsTakenBackOnceTheJobRuns(t *testing.T) {
 		})
 	}
 }
+
+// A job is given up while another worker waits for Modal's answer. Whatever comes of that launch, why it was given up stays: on
+// record, among the dead letters and for its author.
+func TestALaunchThatSucceedsAfterItsJobWasGivenUpLeavesTheReason(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const why = "repository not allowed; name it"
+		w := newWorld()
+		w.createErr = func(run.Runner) (bool, error) {
+			w.createErr = nil
+			w.admitErr = func() error { return &run.PermanentError{Err: errors.New("repository not allowed"), Advice: "name it"} }
+			w.mu.Unlock()
+			defer w.mu.Lock()
+			w.deliver(t.Context(), queuedNow(1), nil)
+			if r := w.runs[1].record; r.State != run.Dead || r.Reason != why {
+				t.Errorf("it is %s, for %q; want it to be given up before the launch ends", r.State, r.Reason)
+			}
+			return true, nil
+		}
+		w.deliver(t.Context(), queuedNow(1), nil)
+		w.deliver(t.Context(), queuedNow(1), nil) // A late copy, by which it is buried once more.
+		w.settle(t, 5*time.Minute)
+		if r := w.runs[1].record; r.State != run.Dead || r.Reason != why || w.buried[1] != why || w.running() != 0 {
+			t.Errorf("it is %s, for %q, its dead letter says %q, %d sandboxes run; want it to be given up for %q", r.State, r.Reason, w.buried[1], w.running(), why)
+		}
+		if told := w.notices[1]; !slices.Equal(told, []string{why}) {
+			t.Errorf("its author was told %q, want %q", told, why)
+		}
+	})
+}

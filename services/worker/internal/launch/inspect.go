@@ -10,13 +10,13 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
+// silence is how long GitHub may fail to answer before what a sandbox says has to do.
+const silence = 5 * time.Minute
+
 // inspect looks at a runner that should have taken a job by now, and at the job that waits for it. What can't be found out
 // is as it was: the job still wants the runner.
 func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 	evidence, err := h.ask(ctx, r, false)
-	if err == nil && evidence == run.Over {
-		return h.over(ctx, r)
-	}
 	waiting, _, loadErr := h.Ledger.LoadRun(ctx, r.For)
 	if loadErr != nil {
 		return fmt.Errorf("load run %d: %w", r.For, loadErr)
@@ -25,6 +25,10 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 		var heard bool
 		if heard, err = h.hear(ctx, waiting); heard {
 			return err
+		}
+		// Not before GitHub was asked: it may have done its job, of which no webhook has told yet.
+		if evidence == run.Over && (err == nil || certain(err) || h.age(r) >= silence) {
+			return h.ended(ctx, r, true)
 		}
 	}
 	if err != nil {
@@ -41,7 +45,14 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 		return err
 	}
 	if evidence == run.Hangs {
-		return h.gone(ctx, r, "its sandbox hangs: it started no runner, or does not answer any more")
+		reason := "its sandbox hangs: it started no runner, or does not answer any more"
+		if fate, err := h.Fleet.Fate(ctx, r.SandboxID, true); err == nil {
+			reason += "; " + fate.How
+		}
+		return h.gone(ctx, r, reason)
+	}
+	if limit := h.poolOf(r).StartLimit(); evidence == run.Unscheduled && h.age(r) >= limit {
+		return h.gone(ctx, r, fmt.Sprintf("Modal has not scheduled its sandbox within %v", limit))
 	}
 	h.at(h.Now().Add(run.LookAfter))
 	return nil
@@ -62,6 +73,26 @@ func (h *handling) hear(ctx context.Context, r run.Run) (heard bool, err error) 
 	return true, err
 }
 
+// promptHold is how long after a job was queued GitHub may say that it is held: it says both in one breath.
+const promptHold = 10 * time.Second
+
+// heldStill is what to make of a hold of a job that waits; nil for nothing. One that comes late may be over: it was delivered again
+// after the approval, of which nothing would tell once more. So GitHub is asked, and what it can't say is as it was told.
+func (h *handling) heldStill(ctx context.Context, job int64, told run.Held) (run.Event, error) {
+	r, _, err := h.Ledger.LoadRun(ctx, job)
+	if err != nil {
+		return nil, fmt.Errorf("load run %d: %w", job, err)
+	}
+	if r.State != run.Waiting || told.Event == run.AskedGitHub || told.At.Sub(r.LastQueuedAt) < promptHold {
+		return told, nil
+	}
+	seen, err := h.Forge.Sight(ctx, r.Job)
+	if err != nil || seen.Gone {
+		return told, nil //nolint:nilerr // see above
+	}
+	return r.Unheard(seen, h.Now()), nil
+}
+
 // maxIdleLimit is the longest that a pools file has.
 const maxIdleLimit = time.Hour
 
@@ -69,18 +100,16 @@ const maxIdleLimit = time.Hour
 const busyLag = time.Minute
 
 // ask asks the sandbox of a runner whether the runner has a job; see Fleet.Ask. One that does not start its runner in time
-// hangs. So does one that can't be asked, and of which GitHub knows no job, when it is so old that its own watchdog has ended
-// it if it was ever idle: it started in time, or never, and GitHub has had its time to know of a job. Whatever such a sandbox
-// does, it is none.
+// hangs. So does one that can't be asked when it is so old that its own watchdog has ended it if it was ever idle: it started in
+// time, or never. Of neither may GitHub know a job, which it has had its time to do: a job can spoil what its sandbox answers with.
 func (h *handling) ask(ctx context.Context, r run.Runner, release bool) (run.Evidence, error) {
 	evidence, err := h.Fleet.Ask(ctx, r.SandboxID, release)
-	pool, unknown := h.PoolOf(r.Job)
-	if unknown != nil { // Nobody knows what it was told when it was launched.
-		pool.IdleLimit = maxIdleLimit
+	if err == nil && (evidence == run.ReleasedNow || evidence == run.Over) {
+		h.done = r.SandboxID
 	}
+	pool := h.poolOf(r)
 	switch age := h.age(r); {
 	case err == nil && evidence == run.Starting && age >= pool.StartLimit():
-		return run.Hangs, nil
 	case err == nil || age < pool.StartLimit()+pool.IdleLimit+busyLag:
 		return evidence, wrapped("ask sandbox", err)
 	}
@@ -89,6 +118,16 @@ func (h *handling) ask(ctx context.Context, r run.Runner, release bool) (run.Evi
 		return evidence, wrapped("ask sandbox", errors.Join(err, busyErr))
 	}
 	return run.Hangs, nil
+}
+
+// poolOf is the runner's pool, or one with the longest limits that there are: nobody knows what the runner was told when it was launched, if
+// its pool was taken away.
+func (h *handling) poolOf(r run.Runner) run.Pool {
+	pool, err := h.PoolOf(r.Job)
+	if err != nil {
+		pool.IdleLimit = maxIdleLimit
+	}
+	return pool
 }
 
 // age is for how long the runner has been there, at least.
@@ -108,9 +147,9 @@ func wrapped(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// over records how the sandbox of a runner ended that has taken no job.
-func (h *handling) over(ctx context.Context, r run.Runner) error {
-	fate, err := h.Fleet.Fate(ctx, r.SandboxID, true)
+// ended records how the sandbox of a runner ended, withLog with the end of its log, which is that of its job if it had one.
+func (h *handling) ended(ctx context.Context, r run.Runner, withLog bool) error {
+	fate, err := h.Fleet.Fate(ctx, r.SandboxID, withLog)
 	if err != nil {
 		return fmt.Errorf("fate of sandbox %s: %w", r.SandboxID, err)
 	}
@@ -124,21 +163,4 @@ func (h *handling) over(ctx context.Context, r run.Runner) error {
 func (h *handling) gone(ctx context.Context, r run.Runner, reason string) error {
 	_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: reason})
 	return err
-}
-
-// dismiss ends a spare runner that has no job. If it has one, GitHub's word of that is on its way, or never comes.
-func (h *handling) dismiss(ctx context.Context, r run.Runner) error {
-	evidence, err := h.ask(ctx, r, true)
-	switch {
-	case err != nil || evidence == run.Starting:
-		h.at(h.Now().Add(dismissEvery))
-		if err != nil {
-			h.Log.LogAttrs(ctx, slog.LevelWarn, "spare runner not asked", append(runnerAttrs(r), slog.Any("err", err))...)
-		}
-		return nil
-	case evidence == run.HasJob:
-		_, err = h.decideRunner(ctx, r.Name, run.Occupied{})
-		return err
-	}
-	return h.gone(ctx, r, "no job needed it any more")
 }

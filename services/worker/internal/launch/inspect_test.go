@@ -44,6 +44,12 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 		{name: "one that has not started is waited for until the pool's limit", change: func(w *world) { w.evidence = run.Starting }, after: 5 * time.Minute, state: run.Waiting, runner: first},
 		{name: "then it is replaced", change: func(w *world) { w.evidence = run.Starting }, after: 7 * time.Minute, state: run.Waiting, runner: second},
 		{
+			name: "unless GitHub knows of a job that it has: a job can spoil what answers", state: run.Waiting, runner: first, after: 20 * time.Minute,
+			change: func(w *world) { w.evidence, w.busy = run.Starting, true },
+		},
+		{name: "one that Modal has not scheduled is waited for until the pool's limit", change: func(w *world) { w.unscheduled = true }, after: 5 * time.Minute, state: run.Waiting, runner: first},
+		{name: "then it is given up", change: func(w *world) { w.unscheduled = true }, after: 7 * time.Minute, state: run.Waiting, runner: second},
+		{
 			name: "one whose pool was taken away serves nobody", state: run.Dead, runner: first, after: 20 * time.Minute,
 			change: func(w *world) { w.poolsGone.Store(true) }, reason: `pool: must be one of the pools file (got "default")`,
 		},

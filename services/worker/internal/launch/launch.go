@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -18,10 +20,7 @@ import (
 // few writers, and each of them writes a few times, so that more means that something is wrong.
 const maxConflicts = 8
 
-// dismissEvery is how often a spare runner's sandbox that does not answer is asked: a sandbox takes seconds to start.
-const dismissEvery = 3 * time.Second
-
-// Options is what a Launcher works with. All of it is required.
+// Options is what a Launcher works with. All of it is required, but for Tried.
 type Options struct {
 	Ledger   Ledger
 	Forge    Forge
@@ -34,11 +33,16 @@ type Options struct {
 	PoolOf func(run.Job) (run.Pool, error)
 	// Rules are the limits that places are given by.
 	Rules places.Rules
-	// Admit returns nil if the job's repository may use our runners, else why not.
-	Admit func(run.Job) error
-	// Ready returns nil if sandboxes can be created now, else a run.LimitedError that says why not. It asks nobody.
-	Ready func() error
-	Log   *slog.Logger
+	// Admit returns the job as GitHub says that it is, with the pool that takes it by that. The error says why none does, if it is a
+	// run.PermanentError, and else that GitHub can't be asked now; with it comes the zero Job, unless it is known what the job is.
+	Admit func(context.Context, run.Job) (run.Job, error)
+	// Ready returns nil if a sandbox for the job can be created now, else a run.LimitedError that says why not. It asks nobody.
+	Ready func(run.Job) error
+	// Tried returns the version of GitHub's runner that is refused since the runner, which has ended, was to try it before others get it;
+	// empty if it is to blame as any other. Nil if none is ever tried.
+	Tried  func(context.Context, run.Runner) (version string, err error)
+	Tracer trace.Tracer
+	Log    *slog.Logger
 	// Now is the clock. Whatever is decided at one time is decided by one reading of it.
 	Now func() time.Time
 	// Rand gives the jitter of retries.
@@ -62,7 +66,12 @@ func New(o Options) *Launcher { return &Launcher{Options: o} }
 // again then. After an error it is to be handled again soon.
 func (l *Launcher) Handle(ctx context.Context, job int64, ev run.Event) (again time.Time, err error) {
 	h := handling{Launcher: l, began: l.Now()}
-	_, err = h.decide(ctx, job, ev)
+	if hold, ok := ev.(run.Held); ok {
+		ev, err = h.heldStill(ctx, job, hold)
+	}
+	if err == nil && ev != nil {
+		_, err = h.decide(ctx, job, ev)
+	}
 	h.inform(ctx)
 	return h.verdict(err)
 }
@@ -85,6 +94,8 @@ type handling struct {
 	again  time.Time
 	// notices are what authors are to be told in the end.
 	notices []run.Tell
+	// done is a sandbox that was asked and will have no job any more, so that it need not be asked again.
+	done string
 }
 
 // verdict is when to handle the event again. For lack of room or budget that is once there may be some, and no error.
@@ -117,6 +128,9 @@ func (h *handling) decide(ctx context.Context, job int64, ev run.Event) (run.Run
 				return run.Run{}, fmt.Errorf("save run %d: %w", job, err)
 			}
 			h.observe(ctx, before, after)
+		}
+		if started, ok := ev.(run.Started); ok && after.Job.Untrusted != "" {
+			h.strayed(ctx, after, started.Runner)
 		}
 		return after, h.apply(ctx, effects, revision)
 	}
@@ -192,47 +206,45 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 	return err
 }
 
-const (
-	// spread is within what time a new pools file reaches ingress and all workers, as a Kubernetes ConfigMap does: a job of a pool that
-	// this worker does not know waits for that long after it was created. It is looked at again every lookAgain.
-	spread    = 10 * time.Minute
-	lookAgain = time.Minute
-)
-
 // want sees to it that a runner lives that the job can count on.
 func (h *handling) want(ctx context.Context, e run.Launch) error {
-	if err := h.Admit(e.Job); err != nil {
-		return h.refuse(ctx, e.Job, fmt.Sprintf("ALLOWED_REPOS: %v (got %q)", err, e.Job.Owner+"/"+e.Job.Repo))
+	known, _, err := h.Ledger.LoadRunner(ctx, e.Runner)
+	if err != nil {
+		return fmt.Errorf("load runner %v: %w", e.Runner, err)
 	}
-	switch _, err := h.PoolOf(e.Job); {
-	case errors.Is(err, run.ErrNoPool) && h.Now().Sub(e.Job.CreatedAt) < spread:
-		_, failed := h.decide(ctx, e.Job.ID, run.Failed{Reason: err.Error(), Limited: true})
-		h.at(h.Now().Add(lookAgain))
-		return failed
-	case err != nil:
-		return h.refuse(ctx, e.Job, err.Error())
+	switch known.State {
+	case run.Unknown, run.Launching:
+		if e.Job, err = h.admitted(ctx, e.Job); err != nil || e.Job.ID == 0 {
+			return err
+		}
+		if err := h.enter(ctx, e); err != nil {
+			return h.awaits(ctx, e.Job, err)
+		}
+	case run.Launched:
+		if _, err := h.PoolOf(e.Job); err != nil { // Its pool was taken away since.
+			return h.noPool(ctx, e.Job, err)
+		}
+	case run.Busy, run.Ended:
 	}
-	if err := h.enter(ctx, e); err != nil {
-		return h.awaits(ctx, e.Job, err)
-	}
-	_, err := h.decideRunner(ctx, e.Runner, run.Wanted{
-		Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job), Price: h.Rules.Price(e.Job),
+	_, err = h.decideRunner(ctx, e.Runner, run.Wanted{
+		Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job), Price: h.Rules.Sandbox(e.Job).Price,
 	})
 	return err
 }
 
 // taken records that the runner took a job.
 func (h *handling) taken(ctx context.Context, e run.Take) error {
+	before, _, err := h.Ledger.LoadRunner(ctx, e.Runner)
+	if err != nil {
+		return fmt.Errorf("load runner %v: %w", e.Runner, err)
+	}
 	r, err := h.decideRunner(ctx, e.Runner, run.Taken{Name: e.Runner, GitHubID: e.GitHubID, By: e.By, Spare: e.Spare, Event: e.Event})
-	if err != nil || r.Took != e.By || r.Job.ID == 0 { // Of one that is not on record only its name is known.
+	// Of one that is not on record only its name is known. What was on record already, as at the end of its job, says nothing of how
+	// launches of the pool go now.
+	if err != nil || r.Took != e.By || r.Job.ID == 0 || before.Took == e.By {
 		return err
 	}
-	return h.tell(ctx, func(record places.Record) places.Record { return record.Started(r.Job.Pool) })
-}
-
-func (h *handling) refuse(ctx context.Context, j run.Job, reason string) error {
-	_, err := h.decide(ctx, j.ID, run.Failed{Permanent: true, Reason: reason})
-	return err
+	return h.tell(ctx, func(record places.Record) places.Record { return record.Started(places.KindOf(r.Job, h.Rules)) })
 }
 
 // lose tells a job that its runner will not serve it, and what may serve it instead.
@@ -244,12 +256,11 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 			return fmt.Errorf("load runner %v: %w", e.Spare, err)
 		}
 	}
-	if !e.Blameless {
-		if err := h.blame(ctx, e); err != nil {
-			return err
-		}
+	e, err := h.blame(ctx, e)
+	if err != nil {
+		return err
 	}
-	_, err := h.decide(ctx, e.Job, run.Lost{
+	_, err = h.decide(ctx, e.Job, run.Lost{
 		Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason, Event: e.Event, Blameless: e.Blameless,
 	})
 	return err
@@ -267,41 +278,6 @@ func (h *handling) at(t time.Time) {
 	if h.again.IsZero() || t.Before(h.again) {
 		h.again = t
 	}
-}
-
-// end removes what is left of a runner. Unless its job is over it is asked first: it may be working, on a job of which we
-// know nothing yet. Then it is left alone until that job has ended, or the sandbox by itself. So is the sandbox of
-// a runner of which only the name is on record: it may be a later one's, if the ledger was restored from a backup.
-func (h *handling) end(ctx context.Context, r run.Runner) error {
-	id := r.SandboxID
-	if id == "" {
-		var err error
-		if id, err = h.Fleet.Find(ctx, r.Name); err != nil {
-			return fmt.Errorf("find sandbox: %w", err)
-		}
-	}
-	if id != "" && (!r.JobOver || r.Job.ID == 0) {
-		r.SandboxID = id
-		evidence, err := h.ask(ctx, r, true)
-		if err != nil {
-			return err
-		}
-		if evidence == run.HasJob {
-			h.at(h.Now().Add(run.LookAfter))
-			return nil
-		}
-	}
-	if id != "" {
-		if err := h.Fleet.Terminate(ctx, id); err != nil {
-			return fmt.Errorf("terminate sandbox: %w", err)
-		}
-	}
-	if r.Took == 0 && r.Job.ID != 0 { // GitHub removes the registration of a runner with its job.
-		if err := h.Forge.Deregister(ctx, r); err != nil {
-			return fmt.Errorf("deregister runner: %w", err)
-		}
-	}
-	return h.vacate(ctx, r, id)
 }
 
 // backoff draws how long to wait after so many failures in a row.

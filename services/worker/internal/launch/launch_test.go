@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/run"
@@ -21,20 +23,18 @@ import (
 func launcher(w *world, f *fuse) *launch.Launcher {
 	as := worker{world: w, fuse: f}
 	return launch.New(launch.Options{
-		Ledger: as, Forge: as, Authors: as, Fleet: as, Queue: as, Places: as, Rules: w.rules, Observer: discard{}, Log: slog.New(slog.DiscardHandler),
+		Ledger: as, Forge: as, Authors: as, Fleet: as, Queue: as, Places: as, Rules: w.rules, Observer: discard{}, Log: slog.New(w.log),
 		PoolOf: func(j run.Job) (run.Pool, error) {
-			if j.Pool != "default" || w.poolsGone.Load() {
+			if j.Untrusted != "" && j.Pool != "forks" {
+				return run.Pool{}, errors.New("not for untrusted jobs")
+			}
+			if j.Pool != "default" && j.Pool != "forks" || w.poolsGone.Load() {
 				return run.Pool{}, fmt.Errorf("pool: %w (got %q)", run.ErrNoPool, j.Pool)
 			}
-			return run.Pool{Name: "default", Timeout: 6 * time.Hour, IdleLimit: 5 * time.Minute}, nil
+			return run.Pool{Name: j.Pool, Timeout: 6 * time.Hour, IdleLimit: 5 * time.Minute}, nil
 		},
-		Admit: func(j run.Job) error {
-			if j.Repo == "forbidden" {
-				return errors.New("repository not allowed")
-			}
-			return nil
-		},
-		Ready: func() error { return w.readyErr }, Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)),
+		Admit: w.admit, Tried: w.tried,
+		Ready: func(run.Job) error { return w.readyErr }, Tracer: noop.NewTracerProvider().Tracer(""), Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)),
 	})
 }
 
@@ -220,7 +220,35 @@ func TestWhatGitHubAndModalAnswerBecomesOfTheJob(t *testing.T) {
 		},
 		{
 			name: "a job of a repository that may not is given up", job: run.Job{ID: 1, Owner: "octo", Repo: "forbidden", Pool: "default"},
-			state: run.Dead, reason: `ALLOWED_REPOS: repository not allowed (got "octo/forbidden")`, runner: run.Name{Job: 1, Attempt: 1},
+			state: run.Dead, reason: "repository not allowed; name it", runner: run.Name{Job: 1, Attempt: 1},
+		},
+		{
+			name: "an untrusted job is launched in the pool for such", job: job(1),
+			prepare: func(w *world) { w.untrusted[1] = true },
+			state:   run.Waiting, runner: run.Name{Job: 1, Attempt: 1},
+		},
+		{
+			name: "a limit of GitHub's on asking for a job's origin is waited for and is no failure", job: job(1),
+			prepare: func(w *world) {
+				w.admitErr = func() error {
+					w.admitErr = nil
+					return &run.LimitedError{Until: time.Now().Add(time.Minute), Err: boom}
+				}
+			},
+			state: run.Waiting, runner: run.Name{Job: 1, Attempt: 1},
+		},
+		{
+			name: "an outage of GitHub while a job's origin is asked for costs no attempt", job: job(1),
+			prepare: func(w *world) {
+				left := 12 // More than run.MaxAttempts.
+				w.admitErr = func() error {
+					if left--; left < 0 {
+						return nil
+					}
+					return boom
+				}
+			},
+			state: run.Waiting, runner: run.Name{Job: 1, Attempt: 1},
 		},
 		{
 			name: "a job of a pool that is not configured is given up", job: run.Job{ID: 1, Owner: "octo", Repo: "repo", Pool: "gone"},
@@ -330,6 +358,7 @@ func chaos(t *testing.T, seed uint64, sky sky, limit time.Duration) {
 		if rnd.roll(3) == 0 {
 			j = job(id, "gpu")
 		}
+		w.untrusted[id] = rnd.roll(4) == 0
 		waiting[id] = j
 		w.post(rnd, j.ID, run.Queued{Job: j, At: time.Now()})
 		if rnd.roll(4) == 0 { // An approval: queued, waiting, queued.

@@ -18,18 +18,26 @@ type Ledger interface {
 	SaveRunner(ctx context.Context, r run.Runner, revision uint64) (uint64, error)
 }
 
-// Forge registers runners at GitHub.
-type Forge interface {
-	// Scope is where the runner of a job is registered; see run.Runner.
-	Scope(j run.Job) string
-	// Register makes a registration under the runner's name. jit lets exactly one runner be this registration; it goes to
-	// Fleet.Create and nowhere else. Register returns run.ErrExists if there is a registration of that name; after any
-	// other error there may be one.
-	Register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error)
+// Witness tells what GitHub knows.
+type Witness interface {
 	// Sight asks GitHub for a job.
 	Sight(ctx context.Context, j run.Job) (run.Sighting, error)
 	// Busy reports whether GitHub knows of a job of the runner. It may be wrong for a minute after the job began or ended.
 	Busy(ctx context.Context, r run.Runner) (bool, error)
+}
+
+// Forge registers runners at GitHub.
+type Forge interface {
+	Witness
+
+	// Scope is where the runner of a job is registered; see run.Runner.
+	Scope(j run.Job) string
+	// Room returns a run.LimitedError if it is known that Register would, and else nil. It asks nobody.
+	Room(j run.Job) error
+	// Register makes a registration under the runner's name. jit lets exactly one runner be this registration; it goes to
+	// Fleet.Create and nowhere else. Register returns run.ErrExists if there is a registration of that name; after any
+	// other error there may be one.
+	Register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error)
 	// Deregister removes the registration of the runner's name. Nil if there is none.
 	Deregister(ctx context.Context, r run.Runner) error
 }
@@ -55,10 +63,10 @@ type Fleet interface {
 	Inventory
 
 	// Create starts the sandbox of the runner, under the runner's name. It returns run.ErrExists if one of that name
-	// runs; after any other error there may be one.
+	// runs; after any other error there may be one, unless it says that there is none; see run.ErrNotMade.
 	Create(ctx context.Context, r run.Runner, p run.Pool, jit config.Secret) (id string, err error)
 	// Ask asks a sandbox whether its runner has a job. With release, a runner that has none is ended at once, and takes
-	// none any more.
+	// none any more, unless it is run.Starting. A sandbox that gives no answer is an error.
 	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)
 	// Fate tells how a sandbox is or how it ended, with the end of its log if withLog is set.
 	Fate(ctx context.Context, id string, withLog bool) (run.Fate, error)
@@ -83,14 +91,14 @@ type Places interface {
 
 // Observer is told what happened, for metrics. It must not block.
 type Observer interface {
-	// Launched is told how each launch ended: launched, adopted, unwanted, no_image, rate_limited, capacity, invalid, timeout or
-	// error; or what it had to wait for, a places.Kind.
+	// Launched is told how each launch ended: launched, adopted, unwanted, no_image, rate_limited, capacity, refused, invalid,
+	// timeout or error; or what it had to wait for, a places.Kind.
 	Launched(pool, outcome string)
 	// QueueToLaunch is the time from the webhook to the sandbox.
 	QueueToLaunch(pool string, d time.Duration)
 	// QueueToStart is the time from the webhook to the runner's taking the job.
 	QueueToStart(pool string, d time.Duration)
-	// Step is the time that one step of a launch took: intent, jit, create or record.
+	// Step is the time that one step of a launch took: origin, intent, jit, create or record.
 	Step(step string, d time.Duration)
 	// Buried is told of each dead letter.
 	Buried()

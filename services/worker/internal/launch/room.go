@@ -15,41 +15,75 @@ import (
 const comeBack = 10 * time.Minute
 
 // enter gives a runner that is to be launched a place, or returns the places.Obstacle in a run.LimitedError. The place comes
-// before the intent: a runner that waits for one is nothing yet, and nobody need tidy up after it.
+// before the intent: a runner that waits for one is nothing yet, and nobody need tidy up after it. The look for room at GitHub comes
+// before both (admitted), so that of thousands that wait for GitHub none has a place.
+//
+// A runner that has its place of an earlier try, which may have made a sandbox, waits here, too: as long as nothing more is tried, its
+// record grows old, and once there is no sandbox its place goes to another. Without a sandbox the place is given back by whoever has the
+// launch to themselves (proceed).
 func (h *handling) enter(ctx context.Context, e run.Launch) error {
-	known, _, err := h.Ledger.LoadRunner(ctx, e.Runner)
-	if err != nil {
-		return fmt.Errorf("load runner %v: %w", e.Runner, err)
+	held, err := h.place(ctx, e.Runner, e.Job, places.Record.Take)
+	if held && err == nil {
+		r, _, loadErr := h.Ledger.LoadRunner(ctx, e.Runner)
+		if loadErr != nil {
+			return fmt.Errorf("load runner %v: %w", e.Runner, loadErr)
+		}
+		if r.GitHubID != 0 {
+			_, err = h.place(ctx, e.Runner, e.Job, places.Record.Proceed)
+		}
 	}
-	if known.State != run.Unknown && known.State != run.Launching {
-		return nil
+	if obstacle, waits := errors.AsType[*places.Obstacle](err); waits {
+		h.Observer.Launched(e.Job.Pool, string(obstacle.Kind))
 	}
+	return err
+}
+
+// proceed returns nil if the launch may have its sandbox by now, or the places.Obstacle in a run.LimitedError: its place may have
+// been given to it a while ago, for an earlier try. Whoever gives it back has the launch to themselves, as here.
+func (h *handling) proceed(ctx context.Context, r run.Runner) error {
+	_, err := h.place(ctx, r.Name, r.Job, places.Record.Proceed)
+	return err
+}
+
+// place asks the record for the runner's place, by Take or Proceed, and reports whether it had it already.
+func (h *handling) place(
+	ctx context.Context, name run.Name, j run.Job, by func(places.Record, places.Ask, places.Rules, time.Time) (places.Record, *places.Obstacle),
+) (held bool, err error) {
 	var obstacle *places.Obstacle
 	_, err = h.Places.Change(ctx, func(r places.Record) (after places.Record) {
-		after, obstacle = r.Take(places.AskFor(e.Runner, e.Job, h.Rules), h.Rules, h.Now())
+		_, held = r.Held[places.Key(name)]
+		after, obstacle = by(r, places.AskFor(name, j, h.Rules), h.Rules, h.Now())
 		return after
 	})
 	if err != nil || obstacle == nil {
-		return wrapped("take a place", err)
+		return held, wrapped("take a place", err)
 	}
-	h.Observer.Launched(e.Job.Pool, string(obstacle.Kind))
-	return &run.LimitedError{Until: h.Now().Add(h.comeBack()), Err: obstacle}
+	until := h.Now().Add(h.comeBack())
+	if held && !obstacle.Until.IsZero() && obstacle.Until.Before(until) { // Nobody will tell it: it does not wait for a place.
+		until = obstacle.Until
+	}
+	return held, &run.LimitedError{Until: until, Err: obstacle}
 }
 
 func (h *handling) comeBack() time.Duration {
 	return comeBack/2 + time.Duration(h.random()*float64(comeBack))
 }
 
-// awaits records that the job stands in line for a place, if that is what cause says.
+// awaits records what the job must wait for, if that is what cause says. For a place it stands in line.
 func (h *handling) awaits(ctx context.Context, j run.Job, cause error) error {
 	limited, ok := errors.AsType[*run.LimitedError](cause)
 	if !ok {
 		return cause
 	}
-	if _, err := h.decide(ctx, j.ID, run.Failed{Reason: cause.Error(), Limited: true, InLine: true}); err != nil {
+	again := limited.Until.Add(h.backoff(1))
+	failed := run.Failed{Reason: cause.Error(), Limited: true}
+	if _, failed.InLine = errors.AsType[*places.Obstacle](cause); !failed.InLine {
+		failed.Until = again
+	}
+	if _, err := h.decide(ctx, j.ID, failed); err != nil {
 		return err
 	}
-	h.at(limited.Until)
+	h.at(again)
 	return nil
 }
 
@@ -101,17 +135,38 @@ func (h *handling) free(ctx context.Context, r run.Runner) error {
 	return wrapped("give a place back", err)
 }
 
-// blame counts a runner that did not start against its pool.
-func (h *handling) blame(ctx context.Context, e run.Lose) error {
+// blame counts a runner that did not start against its pool. One that tried a version is excused: its pool and its job have done what
+// they were asked to. So is the pool if the job was held meanwhile.
+func (h *handling) blame(ctx context.Context, e run.Lose) (run.Lose, error) {
+	if e.Blameless {
+		return e, nil
+	}
 	r, _, err := h.Ledger.LoadRunner(ctx, e.Runner)
 	if err != nil {
-		return fmt.Errorf("load runner %v: %w", e.Runner, err)
+		return e, fmt.Errorf("load runner %v: %w", e.Runner, err)
 	}
 	if r.Job.ID == 0 {
-		return nil
+		return e, nil
 	}
-	return h.tell(ctx, func(record places.Record) places.Record {
-		return record.Failed(r.Job.Pool, places.Key(r.Name), e.Reason, false, h.Now())
+	waiting, _, err := h.Ledger.LoadRun(ctx, e.Job)
+	if err != nil {
+		return e, fmt.Errorf("load run %d: %w", e.Job, err)
+	}
+	if waiting.HeldWith(r) {
+		return e, nil
+	}
+	if h.Tried != nil {
+		version, err := h.Tried(ctx, r)
+		if err != nil {
+			return e, fmt.Errorf("trial of a runner version: %w", err)
+		}
+		if version != "" {
+			e.Blameless, e.Reason = true, fmt.Sprintf("it was to try version %s of the runner, and %s", version, e.Reason)
+			return e, nil
+		}
+	}
+	return e, h.tell(ctx, func(record places.Record) places.Record {
+		return record.Failed(places.KindOf(r.Job, h.Rules), places.Key(r.Name), e.Reason, false, h.Now())
 	})
 }
 

@@ -60,6 +60,45 @@ func TestAJobWithoutAPlaceIsNothingYetButInLine(t *testing.T) {
 	})
 }
 
+// Thousands may wait for GitHub at a time: none of them has a place, a record of a runner, or a failure.
+func TestAJobThatMustWaitForGitHubIsNothingYetAndStandsInNoLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.roomErr = &run.LimitedError{Until: time.Now().Add(time.Minute), Err: errors.New("GitHub's points are used up")}
+		w.registerErr = func(run.Runner) error { t.Error("GitHub was asked"); return nil }
+		w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+		waits := w.runs[1].record
+		if len(w.places.Held) != 0 || len(w.runners) != 0 {
+			t.Errorf("places %v, runners %v; want none", w.places.Held, w.runners)
+		}
+		if waits.State != run.Waiting || waits.InLine || waits.Failures != 0 || waits.Reason != "GitHub's points are used up" {
+			t.Errorf("record %+v", waits)
+		}
+		w.roomErr, w.registerErr = nil, nil
+		w.settle(t, 2*time.Minute)
+		if w.running() != 1 {
+			t.Errorf("%d run once there is room, want 1", w.running())
+		}
+	})
+}
+
+// What has been launched needs nothing of GitHub's that it could have to wait for.
+func TestARunnerThatIsThereDoesNotWaitForGitHub(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		queued := message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}
+		w.deliver(t.Context(), queued, nil)
+		before := w.runs[1].record
+		w.roomErr = &run.LimitedError{Until: time.Now().Add(time.Minute), Err: errors.New("GitHub's points are used up")}
+		w.deliver(t.Context(), queued, nil)
+		if after := w.runs[1].record; after.Reason != before.Reason || after.State != before.State {
+			t.Errorf("the job of a runner that was launched: %+v, want %+v", after, before)
+		}
+	})
+}
+
 func TestAPlaceIsGivenBackOnceTheSandboxIsGone(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -139,7 +178,7 @@ func TestWhatModalSaysOfAPoolHoldsForAllItsLaunches(t *testing.T) {
 		kind places.Kind
 	}{
 		"no room": {&run.LimitedError{Until: time.Now(), Err: errors.New("boom")}, places.Pace},
-		"refused": {&run.PermanentError{Err: errors.New("boom"), Advice: "mend it"}, places.Broken},
+		"refused": {&run.RefusedError{Err: errors.New("boom"), Advice: "mend it"}, places.Broken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -162,4 +201,24 @@ func TestWhatModalSaysOfAPoolHoldsForAllItsLaunches(t *testing.T) {
 			})
 		})
 	}
+}
+
+// How launches go now, a job that ends says nothing of: its runner came long ago.
+func TestTheEndOfAnOldJobDoesNotCloseABreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+		name := w.runs[1].record.Runner
+		w.deliver(t.Context(), message{job: 1, ev: run.Started{Job: job(1), Runner: name}}, nil)
+		time.Sleep(3 * time.Hour)
+		for n := range 5 {
+			w.places = w.places.Failed("default", fmt.Sprintf("%d.1", 100+n), "runner version refused", false, time.Now())
+		}
+		ended := run.Finished{Job: job(1), Runner: name, GitHubID: w.sandboxes[0].githubID(), Conclusion: "success"}
+		w.deliver(t.Context(), message{job: 1, ev: ended}, nil)
+		if got := w.places.Pools["default"].Breaker(time.Now()); got != places.Open {
+			t.Errorf("the breaker is %v, want it open still", got)
+		}
+	})
 }

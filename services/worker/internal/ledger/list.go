@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/worker/internal/records"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -60,7 +61,7 @@ func entries[T any](ctx context.Context, l *Ledger, pattern string) ([]Entry[T],
 	}
 	list := make([]Entry[T], 0, len(found))
 	for key, entry := range found {
-		record, err := decode[T](key, entry.Value(), entry.Revision())
+		record, err := records.Decode[T](key, entry.Value(), entry.Revision())
 		if err != nil {
 			return nil, err
 		}

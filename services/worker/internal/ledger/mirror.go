@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"modal-github-runner/services/worker/internal/records"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -221,11 +222,11 @@ func (m *Mirror) apply(msg jetstream.Msg) error {
 func recordOf(key string, value []byte, revision uint64) (any, error) {
 	switch kind, rest, _ := strings.Cut(key, "."); {
 	case kind == "job" && strings.Count(rest, ".") == 0:
-		r, err := decode[run.Run](key, value, revision)
+		r, err := records.Decode[run.Run](key, value, revision)
 		r.History = nil
 		return r, err
 	case kind == "runner" && strings.Count(rest, ".") == 1:
-		return decode[run.Runner](key, value, revision)
+		return records.Decode[run.Runner](key, value, revision)
 	}
 	return nil, nil //nolint:nilnil // neither, and nothing wrong with it
 }

@@ -2,16 +2,15 @@ package places
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/worker/internal/records"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -26,38 +25,27 @@ const (
 
 // Book keeps the record. It is safe for concurrent use.
 type Book struct {
-	js jetstream.JetStream
-
+	bucket *records.Bucket
 	// turn holds one entry while a change is made: a worker's own changes do not race each other.
 	turn chan struct{}
-
-	mu sync.Mutex
-	kv jetstream.KeyValue
 }
 
 // NewBook makes a Book. The bucket need not exist yet. It calls nobody.
-func NewBook(js jetstream.JetStream) *Book { return &Book{js: js, turn: make(chan struct{}, 1)} }
+func NewBook(js jetstream.JetStream) *Book {
+	return &Book{records.Named(js, wire.BucketControl, callTimeout), make(chan struct{}, 1)}
+}
 
 // Read returns the record and its revision, which is 0 if there is none yet.
 func (b *Book) Read(ctx context.Context) (Record, uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	kv, err := b.open(ctx)
-	if err != nil {
+	value, revision, err := b.bucket.Get(ctx, key)
+	if err != nil || revision == 0 {
 		return Record{}, 0, err
 	}
-	entry, err := kv.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Record{}, 0, nil
-	}
+	r, err := decode(value)
 	if err != nil {
-		return Record{}, 0, fmt.Errorf("get %s: %w", key, err)
+		return Record{}, 0, fmt.Errorf("decode %s at revision %d: %w", key, revision, err)
 	}
-	var r Record
-	if err := json.Unmarshal(entry.Value(), &r); err != nil {
-		return Record{}, 0, fmt.Errorf("decode %s at revision %d: %w", key, entry.Revision(), err)
-	}
-	return r, entry.Revision(), nil
+	return r, revision, nil
 }
 
 // Change makes the record what change makes of it, which may be asked more than once and must not keep what it is given. It
@@ -90,39 +78,9 @@ func (b *Book) Change(ctx context.Context, change func(Record) Record) (uint64, 
 func same(a, b Record) bool { return reflect.DeepEqual(a.clone(), b.clone()) }
 
 func (b *Book) save(ctx context.Context, r Record, revision uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	kv, err := b.open(ctx)
-	if err != nil {
-		return 0, err
-	}
-	value, err := json.Marshal(r)
+	value, err := encode(r)
 	if err != nil {
 		return 0, fmt.Errorf("encode %s: %w", key, err)
 	}
-	if revision == 0 {
-		revision, err = kv.Create(ctx, key, value)
-	} else {
-		revision, err = kv.Update(ctx, key, value, revision)
-	}
-	switch {
-	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-		return 0, fmt.Errorf("%s: %w", key, run.ErrConflict)
-	case err != nil:
-		return 0, fmt.Errorf("write %s: %w", key, err)
-	}
-	return revision, nil
-}
-
-func (b *Book) open(ctx context.Context) (jetstream.KeyValue, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.kv == nil {
-		kv, err := b.js.KeyValue(ctx, wire.BucketControl)
-		if err != nil {
-			return nil, fmt.Errorf("open bucket %s: %w", wire.BucketControl, err)
-		}
-		b.kv = kv
-	}
-	return b.kv, nil
+	return b.bucket.Put(ctx, key, value, revision)
 }

@@ -2,11 +2,13 @@ package places_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -88,6 +90,29 @@ func TestAChangeThatChangesNothingWritesNothing(t *testing.T) {
 	}
 	if again, err := b.Change(t.Context(), take); err != nil || again != first {
 		t.Errorf("revision %d, %v; want %d", again, err, first)
+	}
+}
+
+// A server takes messages of 1 MB, and JSON of so many places has four.
+func TestTwentyThousandPlacesAreOneRecord(t *testing.T) {
+	const many = 20_000
+	b := books(t, 1)[0]
+	rnd := rand.New(rand.NewPCG(1, 2))
+	full := places.Record{Held: map[string]places.Place{}, Turns: map[places.Scope]int64{"repo/acme/web": many}, Turn: many}
+	for range many {
+		a := ask(fmt.Sprintf("service-%d", rnd.IntN(500)), 57_000_000_000+rnd.Int64N(1_000_000_000))
+		a.Price = 0.00003942
+		full.Held[a.Runner] = places.Place{Ask: a, Since: start.Add(time.Duration(rnd.Int64N(int64(time.Hour))))}
+	}
+	if _, err := b.Change(t.Context(), func(places.Record) places.Record { return full }); err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := b.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(full, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -9,12 +9,19 @@
 //
 // A limit is one of a scope: all sandboxes, those of a pool, of an owner, or of a repository. As long as no scope of a
 // launch is short, it takes its place where its message arrived. Once somebody had to wait, the scope is short: its places
-// are then promised to those who wait, in the order of line.go, by the worker that leads. Should two lead, or none, the
-// limits hold all the same: a promise is a place, and where nobody has stood in line for long, whoever comes may go.
+// are then promised to those who wait, in the order of queue.go, by the worker that leads. Should two lead, or none, the
+// limits hold all the same: a promise is a place, and where nobody has stood in line for long, whoever comes may go. None of that
+// depends on clocks that agree, as long as they are not more than a minute apart.
+//
+// A place is no leave to create a sandbox for good: what an operator paused since, what a breaker or a budget says by then is looked
+// at again before each creation (Proceed).
+//
+// Against a day's budget a launch counts with what it may cost, for an hour at most (money.go): else all who wait for a new day
+// would go at its first moment, when nothing has been spent.
 //
 // The record also has what is spent today, how fast each pool may create (AIMD), each pool's breaker, and what an operator has
 // paused, since each of them decides the same question for all workers at once.
 //
-// The rules (record.go, obstacle.go, pool.go, line.go) are pure; Book (book.go) keeps the record. No call to GitHub or Modal
-// may ever live here.
+// The rules (record.go, take.go, obstacle.go, money.go, pool.go, line.go, queue.go) are pure; Book (book.go) keeps the record. No call to
+// GitHub or Modal may ever live here.
 package places

@@ -1,8 +1,6 @@
 package places
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"modal-github-runner/services/worker/internal/run"
@@ -26,19 +24,12 @@ func (r Record) Standing(j run.Run, rules Rules) (Waiting, bool) {
 	return Waiting{Ask: ask, QueuedAt: j.QueuedAt}, true
 }
 
-// queue is the jobs of one repository that wait, oldest first.
-type queue struct {
-	scope Scope
-	share Share
-	jobs  []Waiting
-	turn  int64
-}
-
 // Serve promises what places there are to those who wait, and says to whom. waiting are all who wait, in any order.
 //
 // Whose turn it is: of the repositories that wait, one of the highest priority; among those, the one that has the fewest
 // places for its weight; among those, the one that has waited longest for its turn. Within a repository the oldest job. So a
-// repository with a single job waits for one turn of each other at most, however many jobs they have.
+// repository with a single job waits for one turn of each other at most, however many jobs they have. Where its pool is what is short,
+// the place goes to whom that is true of within the pool: what a repository has in others is no reason to wait for this one.
 func (r Record) Serve(waiting []Waiting, rules Rules, now time.Time) (Record, []Waiting) {
 	since := r.Short
 	r = r.clone()
@@ -47,10 +38,9 @@ func (r Record) Serve(waiting []Waiting, rules Rules, now time.Time) (Record, []
 		waits[w.Job] = true
 	}
 	for job, p := range r.Promised {
-		// A job that was just promised a place may be on its way to it.
-		if !r.isPromised(job, now) || !waits[job] && now.Sub(p.Since) > forsaken {
-			delete(r.Promised, job)
-			r.Pools[p.Pool] = r.Pools[p.Pool].left(probeOf(job), now)
+		lost := !waits[job] && now.Sub(p.Since) > underway
+		if lost || !r.isPromised(job, now) || r.bar(p.Ask, rules, now) != nil {
+			r = r.withdrawn(job, now)
 		}
 	}
 	clear(r.Short)
@@ -64,7 +54,7 @@ func (r Record) Serve(waiting []Waiting, rules Rules, now time.Time) (Record, []
 		if _, promised := r.Promised[w.Job]; promised {
 			return false
 		}
-		for _, s := range w.scopes() {
+		for _, s := range w.needs() {
 			if lacking[s] {
 				return false
 			}
@@ -99,7 +89,7 @@ func (r Record) Obstacles(waiting []Waiting, rules Rules, now time.Time) map[int
 	uses, found := r.uses(now), map[int64]*Obstacle{}
 	known := map[Scope]*Obstacle{}
 	for _, w := range waiting {
-		for _, s := range w.scopes() {
+		for _, s := range w.needs() {
 			if found[w.Job] == nil {
 				found[w.Job] = known[s]
 			}
@@ -116,68 +106,4 @@ func (r Record) Obstacles(waiting []Waiting, rules Rules, now time.Time) map[int
 		found[w.Job] = o
 	}
 	return found
-}
-
-// line offers a place to one job after the other, in the order of [Record.Serve]. take says whether the job took it, which counts
-// as a use; uses is changed.
-func line(waiting []Waiting, r Record, rules Rules, uses map[Scope]int, take func(Waiting) bool) {
-	queues := queuesOf(waiting, r, rules)
-	turn := r.Turn
-	for len(queues) > 0 {
-		n := next(queues, uses)
-		q := queues[n]
-		job := q.jobs[0]
-		if q.jobs = q.jobs[1:]; len(q.jobs) == 0 {
-			queues = slices.Delete(queues, n, n+1)
-		}
-		if !take(job) {
-			continue
-		}
-		turn++
-		q.turn = turn
-		for _, s := range job.scopes() {
-			uses[s]++
-		}
-	}
-}
-
-func queuesOf(waiting []Waiting, r Record, rules Rules) []*queue {
-	byRepo := map[Scope]*queue{}
-	for _, w := range waiting {
-		s := RepoScope(w.Owner, w.Repo)
-		q, ok := byRepo[s]
-		if !ok {
-			q = &queue{scope: s, share: rules.Repo(w.Owner, w.Repo), turn: r.Turns[s]}
-			byRepo[s] = q
-		}
-		q.jobs = append(q.jobs, w)
-	}
-	queues := make([]*queue, 0, len(byRepo))
-	for _, q := range byRepo {
-		slices.SortFunc(q.jobs, func(a, b Waiting) int { return cmp.Or(a.QueuedAt.Compare(b.QueuedAt), cmp.Compare(a.Job, b.Job)) })
-		queues = append(queues, q)
-	}
-	slices.SortFunc(queues, func(a, b *queue) int { return cmp.Compare(a.scope, b.scope) })
-	return queues
-}
-
-// next is whose turn it is.
-func next(queues []*queue, uses map[Scope]int) int {
-	best := 0
-	for n, q := range queues {
-		if before(q, queues[best], uses) {
-			best = n
-		}
-	}
-	return best
-}
-
-func before(a, b *queue, uses map[Scope]int) bool {
-	weight := func(q *queue) int { return max(1, q.share.Weight) }
-	return cmp.Or(
-		cmp.Compare(b.share.Priority, a.share.Priority),
-		cmp.Compare(uses[a.scope]*weight(b), uses[b.scope]*weight(a)),
-		cmp.Compare(a.turn, b.turn),
-		a.jobs[0].QueuedAt.Compare(b.jobs[0].QueuedAt),
-	) < 0
 }

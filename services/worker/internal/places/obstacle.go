@@ -48,7 +48,7 @@ func (r Record) obstacle(a Ask, rules Rules, uses map[Scope]int, now time.Time) 
 	if now.Sub(r.Sorted).Abs() >= forsaken {
 		return nil
 	}
-	for _, s := range a.scopes() {
+	for _, s := range a.needs() {
 		if _, short := r.Short[s]; short {
 			return &Obstacle{Kind: Line, Scope: s, Text: fmt.Sprintf("others wait for %s too: it gets its place in its turn", s.what())}
 		}
@@ -60,34 +60,92 @@ func (r Record) obstacle(a Ask, rules Rules, uses map[Scope]int, now time.Time) 
 func (r Record) lacks(a Ask, rules Rules, uses map[Scope]int, now time.Time) *Obstacle {
 	limits, rate := a.limits(rules)
 	for n, s := range a.scopes() {
-		if since, paused := r.Paused[s]; paused {
-			return &Obstacle{
-				Kind: Paused, Scope: s, Text: fmt.Sprintf("%s is paused by an operator since %s", s.what(), since.UTC().Format(time.RFC3339)),
-			}
+		if o := r.paused(s); o != nil {
+			return o
 		}
 		if most := limits[n].Max; most > 0 && uses[s] >= most {
 			return &Obstacle{Kind: Full, Scope: s, Text: fmt.Sprintf("%s has as many sandboxes as it may: max_sandboxes is %d", s.what(), most)}
 		}
-		if budget := limits[n].Budget; budget > 0 && r.Cost(s, now) >= budget {
-			return &Obstacle{
-				Kind: Spent, Scope: s, Until: now.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour),
-				Text: fmt.Sprintf("%s has spent its budget of today: daily_budget_usd is %g", s.what(), budget),
-			}
+		if o := r.poor(s, limits[n].Budget, now); o != nil {
+			return o
 		}
 	}
-	p, scope := r.Pools[a.Pool], PoolScope(a.Pool)
+	if o := r.broken(a, now); o != nil {
+		return o
+	}
+	own, p, scope := r.Pools[a.Pool], r.Pools[a.kind()], KindScope(a.kind())
 	switch {
-	case p.broken() && now.Before(p.Open) && p.Open.Sub(now) <= lastBreak:
-		text := fmt.Sprintf("launches of %s do not start, the last one: %s", scope.what(), p.Why)
-		return &Obstacle{Kind: Broken, Scope: scope, Text: text, Until: p.Open}
-	case p.rate(rate) > 0 && now.Before(p.Next) && p.Next.Sub(now) <= maxPause:
-		text := scope.what() + " may create no faster"
-		if p.Rate > 0 {
-			text = fmt.Sprintf("Modal has no room for more sandboxes of %s now", scope.what())
-		}
-		return &Obstacle{Kind: Pace, Scope: scope, Text: text, Until: p.Next}
+	case early(rate, own.Due, now):
+		return &Obstacle{Kind: Pace, Scope: PoolScope(a.Pool), Text: PoolScope(a.Pool).what() + " may create no faster", Until: own.Due}
+	case a.kind() != a.Pool && early(a.Rate, p.Due, now):
+		return &Obstacle{Kind: Pace, Scope: scope, Text: scope.what() + " may create no faster", Until: p.Due}
+	case early(p.Rate, p.Next, now):
+		return &Obstacle{Kind: Pace, Scope: scope, Text: fmt.Sprintf("Modal has no room for more sandboxes of %s now", scope.what()), Until: p.Next}
 	}
 	return nil
+}
+
+// bar is what keeps a launch from its sandbox that has a place, or the promise of one: it is counted where it has it.
+func (r Record) bar(a Ask, rules Rules, now time.Time) *Obstacle {
+	limits, _ := a.limits(rules)
+	for n, s := range a.scopes() {
+		if o := r.paused(s); o != nil {
+			return o
+		}
+		if o := r.spent(s, limits[n].Budget, now); o != nil {
+			return o
+		}
+	}
+	if r.Pools[a.kind()].tries(a) {
+		return nil
+	}
+	return r.broken(a, now)
+}
+
+// paused is that an operator wants the scope to wait.
+func (r Record) paused(s Scope) *Obstacle {
+	since, paused := r.Paused[s]
+	if !paused {
+		return nil
+	}
+	return &Obstacle{
+		Kind: Paused, Scope: s, Text: fmt.Sprintf("%s is paused by an operator since %s", s.what(), since.UTC().Format(time.RFC3339)),
+	}
+}
+
+// spent is that the day's budget of the scope, in US dollars, is used up. Zero is no budget.
+func (r Record) spent(s Scope, budget float64, now time.Time) *Obstacle {
+	if budget == 0 || below(r.Cost(s, now), budget) {
+		return nil
+	}
+	return &Obstacle{
+		Kind: Spent, Scope: s, Until: midnight(now).Add(day),
+		Text: fmt.Sprintf("%s has spent its budget of today: daily_budget_usd is %g", s.what(), budget),
+	}
+}
+
+// poor is that the day's budget of the scope is used up, or will be by those who were let go.
+func (r Record) poor(s Scope, budget float64, now time.Time) *Obstacle {
+	if budget == 0 || below(r.Due(s, now), budget) {
+		return nil
+	}
+	if o := r.spent(s, budget, now); o != nil {
+		return o
+	}
+	return &Obstacle{
+		Kind: Spent, Scope: s,
+		Text: fmt.Sprintf("what runs of %s may cost what is left of its budget of today: daily_budget_usd is %g", s.what(), budget),
+	}
+}
+
+// broken is that launches of the kind do not start.
+func (r Record) broken(a Ask, now time.Time) *Obstacle {
+	p, scope := r.Pools[a.kind()], KindScope(a.kind())
+	if !p.broken() || !now.Before(p.Open) || p.Open.Sub(now) > maxOpen {
+		return nil
+	}
+	text := fmt.Sprintf("launches of %s do not start, the last one: %s", scope.what(), p.Why)
+	return &Obstacle{Kind: Broken, Scope: scope, Text: text, Until: p.Open}
 }
 
 // limits are those of the scopes of a, in their order, and the rate of its pool.
@@ -102,8 +160,15 @@ func (s Scope) what() string {
 		return "the whole fleet"
 	}
 	kind, name, _ := strings.Cut(string(s), "/")
-	if kind == "repo" {
+	switch kind {
+	case "repo":
 		kind = "repository"
+	case "kind":
+		pool, chosen, _ := strings.Cut(name, " ")
+		kind, name = "pool", pool
+		if chosen != "" {
+			name += " with " + chosen
+		}
 	}
 	return kind + " " + name
 }

@@ -1,6 +1,7 @@
 package places
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -15,8 +16,13 @@ const (
 	lastBreak  = 15 * time.Minute
 	// maxDoublings is how often firstBreak is doubled: more is above lastBreak.
 	maxDoublings = 5
-	// probeTime is how long a trial may take. A sandbox has six minutes to start its runner (run.Pool.StartLimit).
-	probeTime = 8 * time.Minute
+	// anyStart is the Sandbox.StartLimit of a record that does not say it. probeSlack is how long after it a trial may last, until
+	// somebody has looked and told.
+	anyStart   = 6 * time.Minute
+	probeSlack = 2 * time.Minute
+	// maxOpen is more than any trial or break takes: the longest idle_limit is an hour. What is further ahead comes of a clock that was
+	// wrong.
+	maxOpen = 2 * time.Hour
 )
 
 const (
@@ -34,30 +40,28 @@ const (
 	maxPause = 2 * time.Minute
 )
 
-// Pool is what is known about a pool's creating.
+// Pool is what is known about creating sandboxes of one kind of a pool; see Sandbox.
 type Pool struct {
 	// Rate is how many sandboxes a second Modal seems to have room for; zero if it has not complained. Cut is when it last did.
 	Rate float64   `json:"rate,omitempty"`
 	Cut  time.Time `json:"cut,omitzero"`
-	// Next is when the next may be created, if there is a rate.
+	// Next is when the next may be created at Rate, and Due, at the rate that the pools file allows.
 	Next time.Time `json:"next,omitzero"`
+	Due  time.Time `json:"due,omitzero"`
 	// Failed are the runners that did not start since the last one that did, and Why the last of them.
 	Failed []string `json:"failed,omitempty"`
 	Why    string   `json:"why,omitempty"`
+	// Unmade are the runners for which Modal made no sandbox, or may have made none, by an error since it last made one.
+	Unmade []string `json:"unmade,omitempty"`
 	// Open is until when nothing is launched, Breaks how often in a row that was so. Probe is the runner, or the job, that is on trial.
 	Open   time.Time `json:"open,omitzero"`
 	Breaks int       `json:"breaks,omitempty"`
 	Probe  string    `json:"probe,omitempty"`
 }
 
-// rate is the rate that counts: the lower of what the pools file and Modal allow.
-func (p Pool) rate(limit float64) float64 {
-	switch {
-	case limit == 0 || p.Rate == 0:
-		return math.Max(limit, p.Rate)
-	default:
-		return math.Min(limit, p.Rate)
-	}
+// early reports whether the next would be one too many at so many a second, zero being any number.
+func early(rate float64, next, now time.Time) bool {
+	return rate > 0 && now.Before(next) && next.Sub(now) <= maxPause
 }
 
 // BreakerState is a breaker's: 0 closed, 1 on trial, 2 open, as the metric says.
@@ -84,21 +88,51 @@ func (p Pool) Breaker(now time.Time) BreakerState {
 // broken reports whether the breaker is open or on trial.
 func (p Pool) broken() bool { return !p.Open.IsZero() }
 
-// begun is the pool after a launch was let go.
-func (p Pool) begun(a Ask, limit float64, now time.Time) Pool {
-	if rate := p.rate(limit); rate > 0 {
-		next := p.Next
-		if earliest := now.Add(-burst); next.Before(earliest) {
-			next = earliest
-		}
-		p.Next = next.Add(time.Duration(float64(time.Second) / rate))
+// paced is the pool after a launch was let go, of which so many a second may be.
+func (p Pool) paced(rate float64, now time.Time) Pool {
+	p.Due = after(p.Due, rate, now)
+	return p
+}
+
+// after is when the next may be, after one at now and at so many a second.
+func after(next time.Time, rate float64, now time.Time) time.Time {
+	if rate == 0 {
+		return next
 	}
+	if earliest := now.Add(-burst); next.Before(earliest) {
+		next = earliest
+	}
+	return next.Add(time.Duration(float64(time.Second) / rate))
+}
+
+// begun is the pool after a launch of the kind was let go.
+func (p Pool) begun(a Ask, now time.Time) Pool {
+	p.Next = after(p.Next, p.Rate, now)
 	if p.broken() {
-		p.Open, p.Probe = now.Add(probeTime), a.Runner
-		if p.Probe == "" {
-			p.Probe = probeOf(a.Job)
-		}
+		return p.tried(a, now)
 	}
+	return p
+}
+
+// tried is the broken pool whose trial is a.
+func (p Pool) tried(a Ask, now time.Time) Pool {
+	p.Open, p.Probe = now.Add(cmp.Or(a.StartLimit, anyStart)+probeSlack), a.Runner
+	if p.Probe == "" {
+		p.Probe = probeOf(a.Job)
+	}
+	return p
+}
+
+// tries reports whether a is on trial.
+func (p Pool) tries(a Ask) bool {
+	return p.Probe != "" && (p.Probe == a.Runner || p.Probe == probeOf(a.Job))
+}
+
+func (p Pool) onTrial(runner string) bool { return p.broken() && p.Probe == runner }
+
+// closed is the pool with its breaker closed.
+func (p Pool) closed() Pool {
+	p.Why, p.Open, p.Breaks, p.Probe = "", time.Time{}, 0, ""
 	return p
 }
 
@@ -113,22 +147,28 @@ func (p Pool) left(who string, now time.Time) Pool {
 	return p
 }
 
-// Created tells that Modal made a sandbox of the pool.
-func (r Record) Created(pool string) Record {
-	p := r.Pools[pool]
-	if p.Rate == 0 {
+// Created tells that Modal made a sandbox of the kind. That ends a break that was for want of just that.
+func (r Record) Created(kind string) Record {
+	p := r.Pools[kind]
+	if p.Rate == 0 && len(p.Unmade) == 0 && !p.broken() {
 		return r
 	}
-	p.Rate += growth
+	p.Unmade = nil
+	if len(p.Failed) == 0 {
+		p = p.closed()
+	}
+	if p.Rate > 0 {
+		p.Rate += growth
+	}
 	if p.Rate >= fullRate {
 		p.Rate = 0
 	}
-	return r.withPool(pool, p)
+	return r.withPool(kind, p)
 }
 
-// Exhausted tells that Modal had no room for a sandbox of the pool.
-func (r Record) Exhausted(pool string, now time.Time) Record {
-	p := r.Pools[pool]
+// Exhausted tells that Modal had no room for a sandbox of the kind.
+func (r Record) Exhausted(kind string, now time.Time) Record {
+	p := r.Pools[kind]
 	if now.Sub(p.Cut).Abs() < cutEvery { // What is further ahead comes of a clock that was wrong.
 		return r
 	}
@@ -139,39 +179,65 @@ func (r Record) Exhausted(pool string, now time.Time) Record {
 		p.Rate = math.Max(slowestRate, p.Rate/2)
 	}
 	p.Cut, p.Next = now, now.Add(time.Duration(float64(time.Second)/p.Rate))
-	return r.withPool(pool, p).shortOf(PoolScope(pool), now)
+	return r.withPool(kind, p).shortOf(KindScope(kind), now)
 }
 
-// Failed tells that a runner of the pool did not start, for why; for good says that no other would either. It may be told often.
-func (r Record) Failed(pool, runner, why string, forGood bool, now time.Time) Record {
-	p := r.Pools[pool]
-	if slices.Contains(p.Failed, runner) {
+// Failed tells that a runner of the kind did not start, for why; for good says that no other would either. It may be told often.
+func (r Record) Failed(kind, runner, why string, forGood bool, now time.Time) Record {
+	p := r.Pools[kind]
+	onTrial := p.onTrial(runner)
+	if slices.Contains(p.Failed, runner) && !onTrial {
 		return r
 	}
-	onTrial := p.broken() && p.Probe == runner
-	p.Failed, p.Why = append(slices.Clone(p.Failed), runner), why
-	if more := len(p.Failed) - breakAfter; more > 0 {
-		p.Failed = p.Failed[more:]
-	}
+	p.Failed, p.Why = counted(p.Failed, runner), why
 	if onTrial || !p.broken() && (forGood || len(p.Failed) >= breakAfter) {
 		p.Open = now.Add(min(lastBreak, firstBreak<<min(p.Breaks, maxDoublings)))
 		p.Breaks, p.Probe = p.Breaks+1, ""
 	}
-	return r.withPool(pool, p)
+	return r.withPool(kind, p)
 }
 
-// Started tells that a runner of the pool took a job: the pool is well.
-func (r Record) Started(pool string) Record {
-	p := r.Pools[pool]
+// Errored tells that Modal made no sandbox for a runner of the kind, or may have made none, for why: an error that may pass. It may be
+// told often. To find out whether it has passed costs nothing, so one launch tries soon, however often it is in vain.
+func (r Record) Errored(kind, runner, why string, now time.Time) Record {
+	p := r.Pools[kind]
+	onTrial := p.onTrial(runner)
+	if slices.Contains(p.Unmade, runner) && !onTrial {
+		return r
+	}
+	p.Unmade, p.Why = counted(p.Unmade, runner), why
+	if onTrial || !p.broken() && len(p.Unmade) >= breakAfter {
+		p.Open, p.Probe = now.Add(firstBreak), ""
+	}
+	return r.withPool(kind, p)
+}
+
+// counted is the last breakAfter of runners and one more.
+func counted(runners []string, one string) []string {
+	runners = append(slices.Clone(runners), one)
+	return runners[max(0, len(runners)-breakAfter):]
+}
+
+// Unready tells that no runner of the kind can start now, for why, since what all of them need is not there. That cost nothing to
+// find out, so it is looked at again soon, however often it is so.
+func (r Record) Unready(kind, why string, now time.Time) Record {
+	p := r.Pools[kind]
+	p.Why, p.Open, p.Probe = why, now.Add(firstBreak), ""
+	return r.withPool(kind, p)
+}
+
+// Started tells that a runner of the kind took a job: it is well.
+func (r Record) Started(kind string) Record {
+	p := r.Pools[kind]
 	if len(p.Failed) == 0 && !p.broken() {
 		return r
 	}
-	p.Failed, p.Why, p.Open, p.Breaks, p.Probe = nil, "", time.Time{}, 0, ""
-	return r.withPool(pool, p)
+	p.Failed = nil
+	return r.withPool(kind, p.closed())
 }
 
-func (r Record) withPool(name string, p Pool) Record {
+func (r Record) withPool(kind string, p Pool) Record {
 	r = r.clone()
-	r.Pools[name] = p
+	r.Pools[kind] = p
 	return r
 }

@@ -1,9 +1,9 @@
 package places
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +11,8 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
-// Scope is what a limit is about: "all", or "pool/NAME", "owner/NAME" or "repo/OWNER/NAME", with names of GitHub in lower case.
+// Scope is what a limit is about: "all", or "pool/NAME", "owner/NAME" or "repo/OWNER/NAME", with names of GitHub in lower case. A breaker,
+// and what Modal has room for, is about "kind/KIND"; see Sandbox.
 type Scope string
 
 // All is the scope of every sandbox.
@@ -19,6 +20,15 @@ const All Scope = "all"
 
 // PoolScope is the scope of a pool.
 func PoolScope(pool string) Scope { return Scope("pool/" + pool) }
+
+// KindScope is the scope of a kind of a pool's sandboxes.
+func KindScope(kind string) Scope { return Scope("kind/" + kind) }
+
+// PoolOf is the pool that the kind is of.
+func PoolOf(kind string) string {
+	pool, _, _ := strings.Cut(kind, " ")
+	return pool
+}
 
 // OwnerScope is the scope of an account at GitHub.
 func OwnerScope(owner string) Scope { return Scope("owner/" + strings.ToLower(owner)) }
@@ -44,10 +54,24 @@ type Share struct {
 	Priority int
 }
 
+// Sandbox is what is known of a sandbox before it is made. What an older record does not say is zero.
+type Sandbox struct {
+	// Price is what it costs, in US dollars a second.
+	Price float64 `json:"price,omitempty"`
+	// Timeout is when it ends, whatever it does; StartLimit, how long it may take to start its runner.
+	Timeout    time.Duration `json:"timeout,omitempty"`
+	StartLimit time.Duration `json:"start_limit,omitempty"`
+	// Kind is the pool, and after blanks what the job's labels chose in place of what the pool has, if Modal may have room for that and
+	// not for the pool's own, or the reverse, or its launches may fail alone: "ml gpu:A100 image:cuda". Empty is the pool's own.
+	Kind string `json:"kind,omitempty"`
+	// Rate is how many of a kind that is not the pool's own may be created in a second; zero is no limit but the pool's.
+	Rate float64 `json:"rate,omitempty"`
+}
+
 // Rules are what the pools file says.
 type Rules interface {
-	// Price is what a sandbox for the job costs, in US dollars a second.
-	Price(j run.Job) float64
+	// Sandbox is what a sandbox for the job will be.
+	Sandbox(j run.Job) Sandbox
 	All() Limit
 	// Pool has the most that may be created in a second, too; zero is no limit.
 	Pool(name string) (limit Limit, rate float64)
@@ -64,21 +88,54 @@ type Ask struct {
 	Pool  string `json:"pool"`
 	Owner string `json:"owner"`
 	Repo  string `json:"repo"`
-	// Price is what the sandbox costs, in US dollars a second.
-	Price float64 `json:"price,omitempty"`
+
+	Sandbox
 }
 
 // AskFor is what the launch of a runner for a job asks for.
 func AskFor(name run.Name, j run.Job, rules Rules) Ask {
-	return Ask{Runner: Key(name), Job: j.ID, Pool: j.Pool, Owner: j.Owner, Repo: j.Repo, Price: rules.Price(j)}
+	return Ask{Runner: Key(name), Job: j.ID, Pool: j.Pool, Owner: j.Owner, Repo: j.Repo, Sandbox: rules.Sandbox(j)}
 }
+
+// KindOf is the kind of the job's sandbox.
+func KindOf(j run.Job, rules Rules) string { return AskFor(run.Name{}, j, rules).kind() }
+
+func (a Ask) kind() string { return cmp.Or(a.Kind, a.Pool) }
 
 // Key names a runner in the record.
 func Key(name run.Name) string { return fmt.Sprintf("%d.%d", name.Job, name.Attempt) }
 
-// scopes are the scopes of a, the widest first.
+// scopes are the scopes of a that have limits, the widest first.
 func (a Ask) scopes() [4]Scope {
 	return [4]Scope{All, PoolScope(a.Pool), OwnerScope(a.Owner), RepoScope(a.Owner, a.Repo)}
+}
+
+// needs are all scopes of which something may be lacking for a.
+func (a Ask) needs() [5]Scope {
+	s := a.scopes()
+	return [5]Scope{s[0], s[1], s[2], s[3], KindScope(a.kind())}
+}
+
+// part is the part of its repository in its pool: what is shared where the pool is short.
+func (a Ask) part() Scope {
+	return PoolScope(a.Pool) + " " + RepoScope(a.Owner, a.Repo)
+}
+
+// in reports whether s is one of the scopes of a.
+func (a Ask) in(s Scope) bool {
+	kind, name, _ := strings.Cut(string(s), "/")
+	switch kind {
+	case "pool":
+		return name == a.Pool
+	case "kind":
+		return name == a.kind()
+	case "owner":
+		return strings.EqualFold(name, a.Owner)
+	case "repo":
+		owner, repo, _ := strings.Cut(name, "/")
+		return strings.EqualFold(owner, a.Owner) && strings.EqualFold(repo, a.Repo)
+	}
+	return s == All
 }
 
 // Place is a place that a runner holds, or that is promised to a job.
@@ -98,10 +155,11 @@ type Record struct {
 	Short map[Scope]time.Time `json:"short,omitempty"`
 	// Sorted is when the line was last looked at.
 	Sorted time.Time `json:"sorted,omitzero"`
-	// Turns is, by repository, when one of its jobs last got a place: as the number of the turn, which Turn counts.
+	// Turns is, by repository, and by its part in each pool, when one of its jobs last got a place: as the number of the turn, which
+	// Turn counts.
 	Turns map[Scope]int64 `json:"turns,omitempty"`
 	Turn  int64           `json:"turn,omitempty"`
-	// Pools is what is known about each pool's creating.
+	// Pools is what is known about each pool's creating, by kind: that of the pool's own sandboxes by its name.
 	Pools map[string]Pool `json:"pools,omitempty"`
 	// Spent is what the places given back on Day have cost, in US dollars.
 	Day   string            `json:"day,omitempty"`
@@ -111,12 +169,16 @@ type Record struct {
 }
 
 const (
+	// skew is how far the clocks of two workers may be apart: they see the same line, and the same day, all the same.
+	skew = time.Minute
 	// promiseFor is how long a promise waits for its launch, whose message is handled within seconds.
-	promiseFor = time.Minute
+	promiseFor = time.Minute + skew
+	// underway is how long a job may be on its way to the place that it was promised, though it does not seem to wait.
+	underway = 15 * time.Second
 	// forsaken is after how long without a look the line is nobody's: a leader looks every second, and another takes over
 	// within ten.
-	forsaken = 15 * time.Second
-	// sortedEvery is how often it is written down that the line was looked at, which says nothing else: three times within forsaken.
+	forsaken = 15*time.Second + skew
+	// sortedEvery is how often it is written down that the line was looked at, which says nothing else: many times within forsaken.
 	sortedEvery = 5 * time.Second
 )
 
@@ -132,43 +194,6 @@ func cloned[K comparable, V any](m map[K]V) map[K]V {
 		return map[K]V{}
 	}
 	return maps.Clone(m)
-}
-
-// Take gives the launch a place, or says what it must wait for. Who has a place keeps it.
-func (r Record) Take(a Ask, rules Rules, now time.Time) (Record, *Obstacle) {
-	if _, ok := r.Held[a.Runner]; ok {
-		return r, nil
-	}
-	promised := r.isPromised(a.Job, now)
-	if promised {
-		r = r.clone()
-		delete(r.Promised, a.Job)
-	} else if o := r.obstacle(a, rules, r.uses(now), now); o != nil {
-		return r.shortOf(o.Scope, now), o
-	}
-	r = r.given(a, !promised, rules, now)
-	r.Held[a.Runner] = Place{Ask: a, Since: now}
-	return r, nil
-}
-
-func (r Record) isPromised(job int64, now time.Time) bool {
-	p, ok := r.Promised[job]
-	return ok && now.Sub(p.Since).Abs() < promiseFor // What is further ahead comes of a clock that was wrong.
-}
-
-// given is the record after a place was given, which is a turn of its repository unless it was counted when it was promised.
-func (r Record) given(a Ask, turn bool, rules Rules, now time.Time) Record {
-	r = r.clone()
-	if turn {
-		r.Turn++
-		r.Turns[RepoScope(a.Owner, a.Repo)] = r.Turn
-		_, rate := rules.Pool(a.Pool)
-		r.Pools[a.Pool] = r.Pools[a.Pool].begun(a, rate, now)
-	} else if p := r.Pools[a.Pool]; p.Probe != "" && p.Probe == probeOf(a.Job) {
-		p.Probe = a.Runner
-		r.Pools[a.Pool] = p
-	}
-	return r
 }
 
 // shortOf is the record after somebody had to wait for want of the scope, for which others may have to stand in line now.
@@ -192,18 +217,10 @@ func (r Record) Free(runner string, now time.Time) (Record, float64) {
 	}
 	r = r.clone()
 	delete(r.Held, runner)
-	if state, ok := r.Pools[p.Pool]; ok {
-		r.Pools[p.Pool] = state.left(runner, now)
+	if state, ok := r.Pools[p.kind()]; ok {
+		r.Pools[p.kind()] = state.left(runner, now)
 	}
-	if day := dayOf(now); day != r.Day {
-		r.Day, r.Spent = day, map[Scope]float64{}
-	}
-	cost := p.cost(now)
-	if cost > 0 {
-		for _, s := range p.scopes() {
-			r.Spent[s] += cost
-		}
-	}
+	r, cost := r.charged(p, now)
 	return r.pruned(), cost
 }
 
@@ -220,7 +237,7 @@ func (r Record) Adopt(a Ask, since time.Time) Record {
 // pruned forgets whose turn it was of repositories that have nothing any more and are older than all who have: for who comes
 // anew, that is the same.
 func (r Record) pruned() Record {
-	const many = 1000
+	const many = 2000
 	if len(r.Turns) <= many {
 		return r
 	}
@@ -228,10 +245,6 @@ func (r Record) pruned() Record {
 	maps.DeleteFunc(r.Turns, func(_ Scope, turn int64) bool { return turn < oldest })
 	return r
 }
-
-func (p Place) cost(now time.Time) float64 { return p.Price * math.Max(0, now.Sub(p.Since).Seconds()) }
-
-func dayOf(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // Pause holds back all launches of a scope, or lets them go.
 func (r Record) Pause(s Scope, paused bool, now time.Time) Record {
@@ -248,76 +261,34 @@ func (r Record) Pause(s Scope, paused bool, now time.Time) Record {
 	return r
 }
 
-// uses counts the places by scope.
+// PausedPools are the names of the pools that an operator has paused, whether there are such pools or not.
+func (r Record) PausedPools() (names []string) {
+	for s := range r.Paused {
+		if name, isPool := strings.CutPrefix(string(s), string(PoolScope(""))); isPool {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// uses counts the places by scope, and by what repositories have in each pool.
 func (r Record) uses(now time.Time) map[Scope]int {
 	uses := map[Scope]int{}
 	for _, p := range r.Held {
-		for _, s := range p.scopes() {
-			uses[s]++
-		}
+		count(uses, p.Ask)
 	}
 	for job, p := range r.Promised {
 		if r.isPromised(job, now) {
-			for _, s := range p.scopes() {
-				uses[s]++
-			}
+			count(uses, p.Ask)
 		}
 	}
 	return uses
 }
 
-// Cost is what a scope has cost today, with what lives.
-func (r Record) Cost(s Scope, now time.Time) float64 {
-	cost := 0.0
-	if r.Day == dayOf(now) {
-		cost = r.Spent[s]
+func count(uses map[Scope]int, a Ask) {
+	for _, s := range a.scopes() {
+		uses[s]++
 	}
-	for _, p := range r.Held {
-		if p.Price > 0 && slices.Contains(p.scopesOf(), s) {
-			cost += p.cost(now)
-		}
-	}
-	return cost
-}
-
-func (a Ask) scopesOf() []Scope { s := a.scopes(); return s[:] }
-
-// Use is what a scope has of what it may have.
-type Use struct {
-	Scope Scope
-	// Held counts promises, too.
-	Held  int
-	Limit Limit
-	// Cost is of today, in US dollars.
-	Cost float64
-}
-
-// Uses are the scopes that have places, or have cost something today, or of which somebody waits; and all pools.
-func (r Record) Uses(waiting []Waiting, pools []string, rules Rules, now time.Time) []Use {
-	limits := map[Scope]Limit{All: rules.All()}
-	know := func(a Ask) {
-		l, _ := a.limits(rules)
-		for n, s := range a.scopes() {
-			limits[s] = l[n]
-		}
-	}
-	for _, w := range waiting {
-		know(w.Ask)
-	}
-	for _, p := range r.Held {
-		know(p.Ask)
-	}
-	for _, name := range pools {
-		limits[PoolScope(name)], _ = rules.Pool(name)
-	}
-	for s := range r.Spent {
-		if _, known := limits[s]; !known && r.Day == dayOf(now) {
-			limits[s] = Limit{}
-		}
-	}
-	counts, uses := r.uses(now), []Use{}
-	for s, limit := range limits {
-		uses = append(uses, Use{Scope: s, Held: counts[s], Limit: limit, Cost: r.Cost(s, now)})
-	}
-	return uses
+	uses[a.part()]++
 }

@@ -2,6 +2,7 @@ package places_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -84,9 +85,9 @@ func TestALaunchWaitsFor(t *testing.T) {
 			want: "budget pool/default daily_budget_usd is 3", until: midnight.Format(time.RFC3339),
 		},
 		"nothing, on the next day":                           {record: spent(t, 3), rules: rules{Fleet: places.Limit{Budget: 3}}, ask: ask("web", 7), at: midnight},
-		"a pool that starts":                                 {record: broken, ask: ask("web", 7), want: "breaker pool/default the last one: exec format error", until: start.Add(30 * time.Second).Format(time.RFC3339)},
+		"a pool that starts":                                 {record: broken, ask: ask("web", 7), want: "breaker kind/default the last one: exec format error", until: start.Add(30 * time.Second).Format(time.RFC3339)},
 		"nothing, where another pool's launches don't start": {record: broken, ask: gpu},
-		"Modal's room":                                       {record: places.Record{}.Exhausted("default", start), ask: ask("web", 7), want: "capacity pool/default Modal has no room", until: start.Add(time.Second).Format(time.RFC3339)},
+		"Modal's room":                                       {record: places.Record{}.Exhausted("default", start), ask: ask("web", 7), want: "capacity kind/default Modal has no room", until: start.Add(time.Second).Format(time.RFC3339)},
 		"nothing, where Modal has no room for another pool":  {record: places.Record{}.Exhausted("default", start), ask: gpu},
 		"the pool's pace": {
 			record: taken(t, places.Record{}, rules{Rates: map[string]float64{"default": 2}}, "web", 1, 3), rules: rules{Rates: map[string]float64{"default": 2}}, ask: ask("web", 7),
@@ -166,7 +167,7 @@ func TestWhoComesLaterWaitsBehindThoseWhoWait(t *testing.T) {
 	if _, o := r.Take(ask("web", 3), how, start); o == nil || o.Kind != places.Line {
 		t.Errorf("the third, before the line was looked at: %v, want %s", o, places.Line)
 	}
-	if _, o := r.Take(ask("web", 3), how, start.Add(time.Minute)); o != nil {
+	if _, o := r.Take(ask("web", 3), how, start.Add(2*time.Minute)); o != nil {
 		t.Errorf("the third, while nobody looks at the line: %v", o)
 	}
 	r, served := r.Serve([]places.Waiting{{Ask: ask("web", 2), QueuedAt: start}}, how, start)
@@ -229,7 +230,9 @@ func inTurn(t *testing.T, how rules, waiting []places.Waiting) string {
 
 func line(jobs ...string) (waiting []places.Waiting) {
 	for n, repo := range jobs {
-		waiting = append(waiting, places.Waiting{Ask: ask(repo, int64(n+1)), QueuedAt: start.Add(time.Duration(n) * time.Second)})
+		a := ask(repo, int64(n+1))
+		a.Runner = "" // It is given with the place.
+		waiting = append(waiting, places.Waiting{Ask: a, QueuedAt: start.Add(time.Duration(n) * time.Second)})
 	}
 	return waiting
 }
@@ -329,6 +332,19 @@ func TestABreaker(t *testing.T) {
 	t.Run("opens at once for what no other launch can mend", func(t *testing.T) {
 		blocked(t, places.Record{}.Failed("default", "1.1", "no such GPU", true, start), start, true)
 	})
+	t.Run("opens for a while, and never for longer, while what all need is not there", func(t *testing.T) {
+		r := places.Record{}
+		for at := start; at.Before(later); at = at.Add(31 * time.Second) {
+			var o *places.Obstacle
+			if r, o = r.Take(ask("web", 1), rules{}, at); o != nil {
+				t.Fatalf("the trial: %v", o)
+			}
+			r = r.Unready("default", "no image", at)
+			r, _ = r.Free("1.1", at)
+			blocked(t, r, at, true)
+			blocked(t, r, at.Add(30*time.Second), false)
+		}
+	})
 	t.Run("lets one try", func(t *testing.T) { blocked(t, trial, later, true) })
 	t.Run("closes when that one starts", func(t *testing.T) { blocked(t, trial.Started("default"), later, false) })
 	t.Run("opens for twice as long when that one fails", func(t *testing.T) {
@@ -411,4 +427,41 @@ func TestNoLimitIsEverExceeded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Worker B's clock is ahead of worker C's: what was promised is over by the one and not by the other.
+func TestWhatWasPromisedIsNotGivenTwiceWhateverTheClocks(t *testing.T) {
+	how := rules{Fleet: upTo(1)}
+	r, _ := places.Record{}.Serve([]places.Waiting{{Ask: ask("web", 1), QueuedAt: start}}, how, start)
+	r, o := r.Take(ask("api", 2), how, start.Add(2*time.Minute))
+	if o != nil {
+		t.Fatalf("a promise that is over is still in the way: %v", o)
+	}
+	if r, o = r.Take(ask("web", 1), how, start.Add(119*time.Second)); o == nil {
+		t.Errorf("%d places are held, want 1", len(r.Held))
+	}
+}
+
+func TestAPromiseIsOfThePoolThatItWasMadeFor(t *testing.T) {
+	how := rules{Pools: map[string]places.Limit{"forks": upTo(1)}}
+	other, moved := ask("web", 9), ask("web", 1)
+	other.Pool, moved.Pool = "forks", "forks"
+	r, _ := places.Record{}.Take(other, how, start)
+	r, _ = r.Serve([]places.Waiting{{Ask: ask("web", 1), QueuedAt: start}}, how, start)
+	if r, o := r.Take(moved, how, start.Add(time.Second)); o == nil {
+		t.Errorf("the pool has %d places, want 1", len(r.Held))
+	}
+}
+
+func TestADayCostsWhatWasUsedSinceMidnight(t *testing.T) {
+	a := ask("web", 1)
+	a.Price = 1.0 / 3600
+	r, _ := places.Record{}.Take(a, rules{}, time.Date(2026, 3, 1, 14, 0, 0, 0, time.UTC))
+	at := time.Date(2026, 3, 2, 0, 30, 0, 0, time.UTC)
+	if cost := r.Cost(places.All, at); math.Abs(cost-0.5) > 0.001 {
+		t.Errorf("half an hour after midnight the day has cost %v, want 0.5", cost)
+	}
+	if r, _ = r.Free(a.Runner, at); math.Abs(r.Cost(places.All, at)-0.5) > 0.001 {
+		t.Errorf("once it has ended the day has cost %v, want 0.5", r.Cost(places.All, at))
+	}
 }

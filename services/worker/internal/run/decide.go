@@ -42,9 +42,10 @@ func decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 		return r, claimed(r, ev)
 	case Replayed:
 		return replayed(r, now)
+	case Vetted:
+		return vetted(r, ev), nil
 	case Placed:
-		r.Failures, r.Reason, r.InLine = 0, "", false
-		return r, nil
+		return placed(r, ev), nil
 	}
 	panic(fmt.Sprintf("run: no such event: %T", ev)) // Unreachable: the interface is closed.
 }
@@ -56,7 +57,11 @@ func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
 	}
 	if r.State == New || r.State == OnHold {
 		// A held job keeps its runner: it may still be idle, and Launch tells if it is not.
+		known := r.Job
 		r.Job, r.State, r.QueuedAt = ev.Job, Waiting, ev.At
+		if known.Untrusted != "" { // Nor is it vetted again while it has that runner.
+			r.Job.Untrusted, r.Job.Pool = known.Untrusted, known.Pool
+		}
 	}
 	if r.State == Dead {
 		return dead(r, r.Reason)
@@ -67,7 +72,9 @@ func queued(r Run, ev Queued, now time.Time) (Run, []Effect) {
 	if ev.At.After(r.LastQueuedAt) {
 		r.LastQueuedAt = ev.At
 	}
-	r.Job.Pool = ev.Job.Pool // The pools file may have changed since.
+	if r.Job.Untrusted == "" { // Where else it goes is said when it is vetted, which it is at each launch.
+		r.Job.Pool = ev.Job.Pool // The pools file may have changed since.
+	}
 	if now.Sub(r.QueuedAt) >= GiveUpAfter {
 		return dead(r, fmt.Sprintf("no runner could be launched within %v, after which GitHub cancels a queued job; the last obstacle was: %s",
 			GiveUpAfter, orUnknown(r.Reason)))
@@ -101,11 +108,14 @@ func started(r Run, ev Started, now time.Time) (Run, []Effect) {
 	if r.State == New {
 		r.Job = ev.Job
 	}
-	if !r.State.Terminal() {
+	if r.FinishedAt.IsZero() { // Also of one that was given up: a runner of another job may serve it.
 		if r.StartedAt.IsZero() {
 			r.StartedAt = now
 		}
-		r.State, r.RanOn, r.RanOnID, r.Reason = Running, ev.Runner, ev.GitHubID, ""
+		r.RanOn, r.RanOnID = ev.Runner, ev.GitHubID
+	}
+	if !r.State.Terminal() {
+		r.State, r.Reason = Running, ""
 	}
 	return r, taken(r, ev.Runner, ev.GitHubID, ev.Event)
 }
@@ -115,11 +125,14 @@ func finished(r Run, ev Finished, now time.Time) (Run, []Effect) {
 	if r.State == New {
 		r.Job = ev.Job
 	}
-	if !r.State.Terminal() {
-		r.State, r.Conclusion, r.FinishedAt = Done, ev.Conclusion, now
+	if r.FinishedAt.IsZero() {
+		r.Conclusion, r.FinishedAt = ev.Conclusion, now
 		if !ev.Runner.IsZero() {
 			r.RanOn, r.RanOnID = ev.Runner, ev.GitHubID
 		}
+	}
+	if !r.State.Terminal() {
+		r.State = Done
 	}
 	effects := taken(r, ev.Runner, ev.GitHubID, ev.Event)
 	if ev.Runner.IsZero() {
@@ -163,7 +176,7 @@ func lost(r Run, ev Lost) (Run, []Effect) {
 		if ev.Blameless && r.Forgiven < r.Attempts { // It came, and GitHub gave it another job: no launch has failed.
 			r.Forgiven++
 		}
-		if hasSpare && ev.Spare.alive() && ev.Spare.For == ev.From && ev.Spare.covers(r.Job) {
+		if hasSpare && ev.Spare.For == ev.From && ev.Spare.willDo(r.Job) {
 			r.Runner = ev.Spare.Name
 		} else {
 			r.Runner, r.Reason = Name{}, ev.Reason
@@ -203,11 +216,20 @@ func failed(r Run, ev Failed) (Run, []Effect) {
 	if ev.Permanent {
 		return dead(r, ev.Reason)
 	}
-	r.Reason, r.InLine = ev.Reason, ev.InLine
+	r.Reason, r.InLine, r.Until = ev.Reason, ev.InLine, ev.Until
 	if !ev.Limited {
 		r.Failures++
 	}
 	return r, nil
+}
+
+// placed forgets what has kept the job from the runner that it counts on. A launch that ends after the job was given up, or that is of
+// an earlier runner of it, leaves the reason of that as it is.
+func placed(r Run, ev Placed) Run {
+	if !r.State.Terminal() && r.Runner == ev.Runner {
+		r.Failures, r.Reason, r.InLine, r.Until = 0, "", false, time.Time{}
+	}
+	return r
 }
 
 // dead gives the job up.

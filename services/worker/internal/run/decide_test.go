@@ -199,8 +199,8 @@ func TestAJobThatARunnerTookRuns(t *testing.T) {
 			[]run.Effect{run.Take{Runner: runner(2, 1), By: 1, Spare: runner(1, 1)}},
 		},
 		{
-			"a job that was given up stays so, and its runner is busy", waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no room" }), own,
-			waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no room" }),
+			"a job that was given up stays so, and which runner has it is on record", waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no room" }), own,
+			waiting(func(r *run.Run) { r.State, r.Reason, r.RanOn, r.StartedAt = run.Dead, "no room", runner(1, 1), now }),
 			[]run.Effect{run.Take{Runner: runner(1, 1), By: 1}},
 		},
 	})
@@ -253,9 +253,11 @@ func TestAJobThatGitHubCompletedIsDone(t *testing.T) {
 			"a job that is done keeps its conclusion", done(), cancelled, done(), []run.Effect{run.Release{Runner: runner(1, 1), From: 1}},
 		},
 		{
-			"a job that was given up stays so, and its runner is ended", waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no room" }), own,
-			waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no room" }),
-			[]run.Effect{take, run.Retire{Runner: runner(1, 1)}},
+			"a job that was given up stays so, and how it ended is on record", waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no room" }), own,
+			waiting(func(r *run.Run) {
+				r.State, r.Reason, r.RanOn, r.Conclusion, r.FinishedAt = run.Dead, "no room", runner(1, 1), "success", now
+			}),
+			[]run.Effect{take, run.Settle{Runner: runner(1, 1), Again: now.Add(time.Second)}},
 		},
 	})
 }
@@ -265,6 +267,10 @@ func TestAJobThatLostItsRunnerGetsTheSpareOneOrANewOne(t *testing.T) {
 	lost := func(changes ...func(*run.Runner)) run.Lost {
 		return run.Lost{Runner: runner(1, 1), Spare: with(spare, changes...), From: 2}
 	}
+	const why = "its code is that of mallory/repo (pull_request)"
+	untrusted := func(r *run.Runner) { r.Job.Untrusted, r.Job.Pool = why, "forks" }
+	strangers := job(1)
+	strangers.Untrusted, strangers.Pool = why, "forks"
 	alone := waiting(func(r *run.Run) { r.Runner = run.Name{} })
 	requeue := run.Requeue{Job: job(1), QueuedAt: ago(time.Minute)}
 	release := run.Release{Runner: runner(2, 1), From: 2}
@@ -275,8 +281,13 @@ func TestAJobThatLostItsRunnerGetsTheSpareOneOrANewOne(t *testing.T) {
 	checkDecide(t, []decided{
 		{"the spare one will do", waiting(), lost(), onSpare, count},
 		{"a spare one that is being launched will do", waiting(), lost(func(r *run.Runner) { r.State = run.Launching }), onSpare, count},
+		{
+			"a spare one whose last launch failed is not handed on, to be tried at once for each job", waiting(),
+			lost(func(r *run.Runner) { r.State, r.Reason = run.Launching, "no answer" }), alone,
+			[]run.Effect{free, release, requeue},
+		},
 		{"a spare one whose organization is the job's will do", waiting(), lost(func(r *run.Runner) { r.Scope = "Octo" }), onSpare, count},
-		{"a spare one of the enterprise will do", waiting(), lost(func(r *run.Runner) { r.Scope = "" }), onSpare, count},
+		{"a spare one of which it is not known where it is registered will do", waiting(), lost(func(r *run.Runner) { r.Scope = "" }), onSpare, count},
 		{"labels and names are compared without case", waiting(), lost(func(r *run.Runner) { r.Job.Labels, r.Scope = []string{"x", "MODAL"}, "OCTO/Repo" }), onSpare, count},
 		{"asked again, the spare one is counted again", onSpare, lost(), onSpare, count},
 		{"there is no spare one", waiting(), run.Lost{Runner: runner(1, 1)}, alone, []run.Effect{free, requeue}},
@@ -292,6 +303,19 @@ func TestAJobThatLostItsRunnerGetsTheSpareOneOrANewOne(t *testing.T) {
 		{"the spare one is not on record", waiting(), lost(func(r *run.Runner) { r.State = run.Unknown }), alone, []run.Effect{free, release, requeue}},
 		{"the spare one counts for another by now", waiting(), lost(func(r *run.Runner) { r.For = 3 }), alone, []run.Effect{free, release, requeue}},
 		{"the spare one lacks a label", waiting(), lost(func(r *run.Runner) { r.Job.Labels = []string{"linux"} }), alone, []run.Effect{free, release, requeue}},
+		{"the spare one is for untrusted jobs", waiting(), lost(untrusted), alone, []run.Effect{free, release, requeue}},
+		{
+			"the spare one is for trusted jobs", waiting(func(r *run.Run) { r.Job = strangers }), lost(),
+			waiting(func(r *run.Run) { r.Job, r.Runner = strangers, run.Name{} }),
+			[]run.Effect{free, release, run.Requeue{Job: strangers, QueuedAt: ago(time.Minute)}},
+		},
+		{
+			"the spare one is for untrusted jobs, as it is itself", waiting(func(r *run.Run) { r.Job = strangers }), lost(untrusted),
+			waiting(func(r *run.Run) { r.Job, r.Runner = strangers, runner(2, 1) }), count,
+		},
+		{
+			"the spare one is of a pool that is for both", waiting(), lost(func(r *run.Runner) { r.Job.Untrusted = why }), onSpare, count,
+		},
 		{"the spare one is another repository's", waiting(), lost(func(r *run.Runner) { r.Scope = "octo/other" }), alone, []run.Effect{free, release, requeue}},
 		{
 			"a job that counts on another runner keeps it", waiting(func(r *run.Run) { r.Runner = runner(1, 2) }), lost(),
@@ -342,7 +366,25 @@ func TestAFailedLaunchIsRemembered(t *testing.T) {
 		{"it is of no matter to a job that runs", running(), failed, running(), nil},
 		{"a refusal is of no matter to a job that is done", done(), run.Failed{Reason: "no such group", Permanent: true}, done(), nil},
 		{
-			"a launch that succeeded ends the count", waiting(func(r *run.Run) { r.Reason, r.Failures = "boom", 4 }), run.Placed{}, waiting(), nil,
+			"a launch that succeeded ends the count", waiting(func(r *run.Run) { r.Reason, r.Failures = "boom", 4 }), run.Placed{Runner: runner(1, 1)}, waiting(), nil,
+		},
+		{
+			"so it does while the job is held",
+			waiting(func(r *run.Run) { r.State, r.Reason, r.Failures = run.OnHold, "boom", 4 }),
+			run.Placed{Runner: runner(1, 1)},
+			waiting(func(r *run.Run) { r.State = run.OnHold }), nil,
+		},
+		{
+			"that of an earlier runner says nothing of the next one's",
+			waiting(func(r *run.Run) { r.Runner, r.Attempts, r.Reason, r.Failures = runner(1, 2), 2, "boom", 4 }),
+			run.Placed{Runner: runner(1, 1)},
+			waiting(func(r *run.Run) { r.Runner, r.Attempts, r.Reason, r.Failures = runner(1, 2), 2, "boom", 4 }), nil,
+		},
+		{
+			"one that succeeded after the job was given up leaves the reason as it is",
+			waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "the repository is not allowed" }),
+			run.Placed{Runner: runner(1, 1)},
+			waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "the repository is not allowed" }), nil,
 		},
 	})
 }

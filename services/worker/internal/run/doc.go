@@ -14,6 +14,9 @@
 //	S is counted for A     DecideRunner(S, Counted{A})     → Confirm{A, S}
 //	A still counts on S    Decide(run A, Claimed{S})       → nothing, or Requeue{A} if S is not launched, or Release{S}
 //
+// A job that strangers may have written (Vetted) and one that is trusted never count on each other's runners, unless they are of one
+// pool. GitHub knows nothing of that: labels are all that it goes by.
+//
 // Of some jobs no webhook tells: in an organization, those of a repository that sends us none. Such a job is known by the
 // evidence from inside the sandbox, that the runner has a job while the one that counts on it waits:
 //

@@ -18,6 +18,12 @@ var (
 	// ErrNoImage says that there is nothing that a sandbox could start from; the error around it says why. The launch waits
 	// for an image, so it comes in a LimitedError.
 	ErrNoImage = errors.New("no image to start from yet")
+	// ErrBadImage is the ErrNoImage of a pool whose own image can't be built as it is defined: no launch of the pool will start
+	// until that is mended.
+	ErrBadImage = fmt.Errorf("%w", ErrNoImage)
+	// ErrNotMade says for sure that a call that was to create something has created nothing, and will not do so late. So do a
+	// LimitedError, a RefusedError and a PermanentError of such a call.
+	ErrNotMade = errors.New("nothing was created")
 )
 
 // LimitedError says that room or budget is lacking until about Until. It is no failure of what was asked.
@@ -42,3 +48,15 @@ func (e *PermanentError) Error() string { return fmt.Sprintf("%v; %s", e.Err, e.
 
 // Unwrap returns the adapter's error.
 func (e *PermanentError) Unwrap() error { return e.Err }
+
+// RefusedError says that nothing of this kind can succeed until somebody mends something, whichever job it is for: what was refused
+// is not what this job alone has asked for. Jobs wait for that. Advice tells an operator what to change.
+type RefusedError struct {
+	Advice string
+	Err    error
+}
+
+func (e *RefusedError) Error() string { return fmt.Sprintf("%v; %s", e.Err, e.Advice) }
+
+// Unwrap returns the adapter's error.
+func (e *RefusedError) Unwrap() error { return e.Err }

@@ -1,6 +1,9 @@
 package run
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Event is what happened to a Run.
 type Event interface {
@@ -64,8 +67,9 @@ type (
 		Blameless bool
 	}
 	// Failed says that a launch failed, for Reason. Permanent means that another try can't help; Limited, that room or
-	// budget was lacking, which is no failure of the launch; InLine, that the job stands in line for a place.
+	// budget was lacking, which is no failure of the launch; InLine, that the job stands in line for a place. Until is as in Run.
 	Failed struct {
+		Until     time.Time
 		Reason    string
 		Permanent bool
 		Limited   bool
@@ -76,8 +80,10 @@ type (
 		Runner    Name
 		Launching bool
 	}
-	// Placed says that a launch succeeded: the sandbox of the runner that the job counts on exists.
-	Placed struct{}
+	// Vetted says whether the job is trusted, as GitHub says of its origin, and which pool it goes to by that: Job has both.
+	Vetted struct{ Job Job }
+	// Placed says that a launch succeeded: the sandbox of Runner exists.
+	Placed struct{ Runner Name }
 )
 
 func (e Queued) cause() string   { return e.Event }
@@ -87,7 +93,23 @@ func (e Finished) cause() string { return e.Event }
 func (e Lost) cause() string     { return e.Event }
 func (Failed) cause() string     { return "" }
 func (Claimed) cause() string    { return "" }
+func (Vetted) cause() string     { return AskedGitHub }
 func (Placed) cause() string     { return "" }
+
+// JobOf is the job that a Queued, Held, Started or Finished is about. Of any other event GitHub does not tell, and JobOf panics.
+func JobOf(ev Event) Job {
+	switch ev := ev.(type) {
+	case Queued:
+		return ev.Job
+	case Held:
+		return ev.Job
+	case Started:
+		return ev.Job
+	case Finished:
+		return ev.Job
+	}
+	panic(fmt.Sprintf("run: not an event of GitHub's: %T", ev))
+}
 
 // RunnerEvent is what happened to a Runner.
 type RunnerEvent interface{ runnerEvent() }

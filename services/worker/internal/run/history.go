@@ -51,10 +51,13 @@ func changes(before, after Run, ev Event) []Note {
 	if isLost && before.Runner != after.Runner {
 		notes = append(notes, Note{Runner: lost.Runner, Text: "lost: " + orUnknown(lost.Reason)})
 	}
-	if before.State != after.State || before.RanOn != after.RanOn {
+	if before.State != after.State || before.RanOn != after.RanOn || before.StartedAt != after.StartedAt || before.FinishedAt != after.FinishedAt {
 		notes = append(notes, arrival(before, after))
 	} else if after.LastQueuedAt.After(before.LastQueuedAt) {
 		notes = append(notes, Note{Text: "queued again"})
+	}
+	if before.Job.Untrusted != after.Job.Untrusted && after.Job.Untrusted != "" {
+		notes = append(notes, Note{Text: fmt.Sprintf("untrusted, for pool %s: %s", after.Job.Pool, after.Job.Untrusted)})
 	}
 	if before.Runner != after.Runner && !after.Runner.IsZero() {
 		text := fmt.Sprintf("counted on, attempt %d", after.Attempts)
@@ -91,7 +94,15 @@ func arrival(before, after Run) Note {
 		return Note{Runner: after.RanOn, Text: "running"}
 	case Done:
 		return Note{Runner: after.RanOn, Text: "finished: " + orUnknown(after.Conclusion)}
-	case New, Dead: // No Run comes back to New.
+	case Dead:
+		switch {
+		case before.State != Dead:
+		case !after.FinishedAt.IsZero():
+			return Note{Runner: after.RanOn, Text: "finished, though given up: " + orUnknown(after.Conclusion)}
+		default:
+			return Note{Runner: after.RanOn, Text: "running, though given up"}
+		}
+	case New: // No Run comes back to it.
 	}
 	return Note{Text: "given up: " + orUnknown(after.Reason)}
 }

@@ -39,7 +39,7 @@ func TestTheHistoryTellsWhatBecameOfTheJob(t *testing.T) {
 		{"a launch failed", waiting(), run.Failed{Reason: "boom"}, []run.Note{note(runner(1, 1), "launch failed: boom")}},
 		{"a launch failed and nobody knows why", waiting(), run.Failed{}, []run.Note{note(runner(1, 1), "launch failed: not known")}},
 		{"a launch found no room", waiting(), run.Failed{Reason: "no room", Limited: true}, []run.Note{note(runner(1, 1), "launch put off: no room")}},
-		{"a launch that succeeded is told by the runner", waiting(func(r *run.Run) { r.Failures, r.Reason = 1, "boom" }), run.Placed{}, nil},
+		{"a launch that succeeded is told by the runner", waiting(func(r *run.Run) { r.Failures, r.Reason = 1, "boom" }), run.Placed{Runner: runner(1, 1)}, nil},
 		{
 			"its runner was lost", waiting(),
 			run.Lost{Runner: runner(1, 1), Reason: "it took job 2"},
@@ -60,9 +60,29 @@ func TestTheHistoryTellsWhatBecameOfTheJob(t *testing.T) {
 		{"it ends, and GitHub does not say how", waiting(), run.Finished{Job: job(1)}, []run.Note{note(none, "finished: not known")}},
 		{"it is given up", waiting(), run.Failed{Reason: "no such group", Permanent: true}, []run.Note{note(none, "given up: no such group")}},
 		{
+			"it runs all the same, though given up", waiting(func(r *run.Run) { r.State = run.Dead }),
+			run.Started{Job: job(1), Runner: runner(2, 1), Event: "e-2"},
+			[]run.Note{of("e-2", note(runner(2, 1), "running, though given up"))},
+		},
+		{
+			"it runs all the same, though given up, on a runner that is not ours", waiting(func(r *run.Run) { r.State = run.Dead }),
+			run.Started{Job: job(1), Event: "e-2"},
+			[]run.Note{of("e-2", note(none, "running, though given up"))},
+		},
+		{
+			"it ends all the same, though given up", waiting(func(r *run.Run) { r.State, r.RanOn = run.Dead, runner(2, 1) }),
+			run.Finished{Job: job(1), Runner: runner(2, 1), Conclusion: "success", Event: "e-2"},
+			[]run.Note{of("e-2", note(runner(2, 1), "finished, though given up: success"))},
+		},
+		{
 			"an operator wants it", waiting(func(r *run.Run) { r.State, r.Reason = run.Dead, "no such group" }),
 			run.Replayed{},
 			[]run.Note{of(run.ByOperator, note(none, "replayed"))},
+		},
+		{
+			"it is found to be untrusted", waiting(),
+			run.Vetted{Job: run.Job{Pool: "forks", Untrusted: "its code is that of mallory/repo (pull_request)"}},
+			[]run.Note{of(run.AskedGitHub, note(none, "untrusted, for pool forks: its code is that of mallory/repo (pull_request)"))},
 		},
 		{"what changes nothing is not told", running(), run.Queued{Job: job(1), At: now}, nil},
 	} {
@@ -144,11 +164,16 @@ func TestAJobThatWasGivenUpIsTriedOnceMoreIfAnOperatorWantsIt(t *testing.T) {
 	requeue := []run.Effect{run.Requeue{Job: job(1), QueuedAt: ago(time.Minute)}}
 	givenUp := func(r *run.Run) { r.State, r.Reason, r.Failures = run.Dead, "no such group", 3 }
 	again := func(r *run.Run) { r.Forgiven = 1 }
+	begun := func(r *run.Run) { r.RanOn, r.StartedAt = runner(2, 1), ago(30*time.Second) }
+	ended := func(r *run.Run) { r.Conclusion, r.FinishedAt = "success", ago(10*time.Second) }
+	as := func(s run.State) func(*run.Run) { return func(r *run.Run) { r.State = s } }
 	late := func(r *run.Run) { r.QueuedAt = ago(run.GiveUpAfter) }
 	spent := func(r *run.Run) { r.Attempts, r.Forgiven = run.MaxAttempts+1, 1 }
 	checkDecide(t, []decided{
 		{"it waits on the runner it had, and its attempts are forgiven", waiting(givenUp), run.Replayed{}, waiting(again), requeue},
 		{"asked again, it is looked at again", waiting(again), run.Replayed{}, waiting(again), requeue},
+		{"another's runner has it", waiting(givenUp, begun), run.Replayed{}, waiting(again, begun, as(run.Running)), nil},
+		{"another's runner did it", waiting(givenUp, begun, ended), run.Replayed{}, waiting(again, begun, ended, as(run.Done)), nil},
 		{"GitHub has cancelled it by now", waiting(givenUp, late), run.Replayed{}, waiting(givenUp, late), nil},
 		{"a job that runs needs no replay", running(), run.Replayed{}, running(), nil},
 		{"a job that is done needs no replay", done(), run.Replayed{}, done(), nil},

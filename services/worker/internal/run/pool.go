@@ -15,13 +15,26 @@ type Pool struct {
 	Timeout time.Duration
 	// IdleLimit is how long a runner waits for a job before the sandbox ends itself.
 	IdleLimit time.Duration
+	// Image is what they start from. ImageAsked says that a label of the job chose it, while the pool has another one.
+	Image      Image
+	ImageAsked bool
+	// Asked says that labels of the job chose something that Modal may refuse, in place of what the pool has.
+	Asked bool
 	// Regions, Cloud and Runtime ("gvisor" or "vm") are Modal's to choose if they are empty.
 	Regions        []string
 	Cloud, Runtime string
+	// Untrusted says that jobs of forks may run there, too. Elsewhere the sandbox ends one that GitHub gave it.
+	Untrusted bool
+	// Docker has the sandbox run Docker: in a virtual machine unless Runtime is gvisor.
+	Docker bool
 	// Env has no secrets. Secrets are names of Modal Secrets.
 	Env     map[string]string
 	Secrets []string
+	// OIDC says that jobs can show who they are, with a token of Modal's.
+	OIDC    bool
 	Volumes []Volume
+	// Cache is nil for none.
+	Cache *Cache
 	// Reach is what the sandboxes can reach; nil is everything.
 	Reach *Reach
 }
@@ -30,6 +43,17 @@ type Pool struct {
 type Volume struct {
 	Name, Path string
 	ReadOnly   bool
+}
+
+// Cache is what a repository keeps between its jobs.
+type Cache struct {
+	// Name tells the caches of one repository apart.
+	Name string
+	// SizeMiB is what each may have at most.
+	SizeMiB int
+	// Volume is the name of a Modal Volume, which is created if it does not exist; empty for that of the App.
+	Volume   string
+	ReadOnly bool
 }
 
 // Reach is hosts by their names, "*." and a name for all below, and ranges of addresses such as 10.0.0.0/8.
@@ -42,8 +66,9 @@ func (p Pool) StartLimit() time.Duration { return p.IdleLimit + time.Minute }
 // RunnerRelease is a release of GitHub's runner for Linux on x64.
 type RunnerRelease struct {
 	// Version is as in "2.330.0".
-	Version string
+	Version string `json:"version"`
 	// URL is where the archive is, SHA256 its checksum in lower-case hexadecimal.
-	URL, SHA256 string
-	PublishedAt time.Time
+	URL         string    `json:"url"`
+	SHA256      string    `json:"sha256"`
+	PublishedAt time.Time `json:"published_at"`
 }

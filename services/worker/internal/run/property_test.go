@@ -57,7 +57,7 @@ func drawEvent(t *rapid.T) run.Event {
 		rapid.Custom(func(t *rapid.T) run.Event {
 			return run.Failed{Reason: aReason.Draw(t, "reason"), Permanent: rapid.Bool().Draw(t, "permanent"), Limited: rapid.Bool().Draw(t, "limited")}
 		}),
-		rapid.Just[run.Event](run.Placed{}),
+		rapid.Custom(func(t *rapid.T) run.Event { return run.Placed{Runner: aName.Draw(t, "runner")} }),
 		rapid.Just[run.Event](run.Replayed{}),
 	).Draw(t, "event")
 }

@@ -8,11 +8,19 @@ type Replayed struct{}
 
 func (Replayed) cause() string { return ByOperator }
 
-// replayed makes the job wait again. Like a job that was held it keeps the runner that it counted on: Launch tells if that
-// one is of no use any more.
+// replayed makes the job wait again, unless a runner of another job has taken it since. Like a job that was held it keeps the
+// runner that it counted on: Launch tells if that one is of no use any more.
 func replayed(r Run, now time.Time) (Run, []Effect) {
 	if r.State == Dead && now.Sub(r.QueuedAt) < GiveUpAfter {
-		r.State, r.Failures, r.Reason, r.Forgiven = Waiting, 0, "", r.Attempts
+		r.Failures, r.Reason, r.Forgiven = 0, "", r.Attempts
+		switch {
+		case !r.FinishedAt.IsZero():
+			r.State = Done
+		case !r.StartedAt.IsZero():
+			r.State = Running
+		default:
+			r.State = Waiting
+		}
 	}
 	if r.State != Waiting {
 		return r, nil

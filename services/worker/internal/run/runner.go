@@ -178,7 +178,8 @@ func gone(r Runner, ev Gone, now time.Time) (Runner, []Effect) {
 func (r Runner) lostBy(job, from int64) Lose {
 	lose := Lose{
 		Job: job, Runner: r.Name, From: from,
-		Blameless: r.Took != 0 || r.State == Busy || r.alive() || !r.OccupiedSince.IsZero(),
+		// Of one that no job counted on, the end was wanted.
+		Blameless: r.Took != 0 || r.State == Busy || r.alive() || !r.OccupiedSince.IsZero() || r.For == 0,
 	}
 	switch {
 	case r.Took != 0:
@@ -193,10 +194,21 @@ func (r Runner) lostBy(job, from int64) Lose {
 	return lose
 }
 
-// covers reports whether GitHub could give j to the runner: it is registered where j's repository can use it, and its
-// labels contain all of j's, compared without case as GitHub does.
+// willDo reports whether j, which has lost its runner, may count on this one. One whose last launch failed is for the job
+// that counts on it to try again, ever more slowly: handed from job to job, it would be tried at once for each.
+func (r Runner) willDo(j Job) bool {
+	failing := r.State == Launching && r.Reason != ""
+	return r.alive() && !failing && r.covers(j)
+}
+
+// covers reports whether GitHub could give j to the runner and we would: it is registered where j's repository can use it, its
+// labels contain all of j's, compared without case as GitHub does, and it is not one for trusted jobs if j is untrusted, nor the
+// other way round, unless the pool is for both.
 func (r Runner) covers(j Job) bool {
-	if r.Scope != "" && !strings.EqualFold(r.Scope, j.Owner) && !strings.EqualFold(r.Scope, j.Owner+"/"+j.Repo) {
+	if trusted := r.Job.Untrusted == "" && j.Untrusted == ""; !trusted && r.Job.Pool != j.Pool {
+		return false
+	}
+	if r.Scope != "" && !j.Reaches(r.Scope) {
 		return false
 	}
 	for _, want := range j.Labels {

@@ -69,7 +69,7 @@ func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
 			run.Runner{Name: runner(1, 1), State: run.Ended, Reason: "not needed"},
 			wanted,
 			run.Runner{Name: runner(1, 1), State: run.Ended, Reason: "not needed"},
-			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), Reason: "it ended: not needed"}},
+			[]run.Effect{run.Lose{Job: 1, Runner: runner(1, 1), Reason: "it ended: not needed", Blameless: true}},
 		},
 	})
 }

@@ -21,7 +21,9 @@ type Sighting struct {
 	GitHubID int64
 }
 
-// Unheard is the event by which GitHub would have told us what was seen at now; nil if that is what r says, too.
+// Unheard is the event by which GitHub would have told us what was seen at now; nil if that is what r says, too. That a job which runs
+// is queued is old news: GitHub tells that it runs once the runner's worker process has begun with it, and hands out again only what no
+// runner has begun with (actions/runner#4598, #4728). A runner that is lost after that ends its job, and a re-run is another job.
 func (r Run) Unheard(seen Sighting, now time.Time) Event {
 	switch {
 	case r.State.Terminal():

@@ -29,7 +29,7 @@ func TestWhatGitHubSaysIsTheEventThatDidNotCome(t *testing.T) {
 		{"a held job that is queued waits from now on", in(run.OnHold), says("queued"), run.Queued{Job: job(1), At: now, Event: run.AskedGitHub}},
 		{"one that is held is as it was", in(run.OnHold), says("waiting"), nil},
 		{"a running job that runs is as it was", in(run.Running), says("in_progress"), nil},
-		{"one that is said to be queued is as it was: GitHub's lists lag", in(run.Running), says("queued"), nil},
+		{"one that is said to be queued is as it was: what has begun is never queued again, and GitHub's lists lag", in(run.Running), says("queued"), nil},
 		{"one that is completed has ended, too", in(run.Running), over, finished},
 		{"a job that is done is over whatever GitHub says", in(run.Done), says("queued"), nil},
 		{"one that was given up too", in(run.Dead), over, nil},

@@ -26,12 +26,17 @@ type Job struct {
 	Fork         bool     `json:"fork,omitempty"`
 	Labels       []string `json:"labels,omitempty"`
 	// Pool is what a sandbox for it gets. Empty for a job that is not ours.
-	Pool         string    `json:"pool,omitempty"`
+	Pool string `json:"pool,omitempty"`
+	// Untrusted says why strangers may have written what it runs; empty for one that is trusted, or not vetted yet.
+	Untrusted    string    `json:"untrusted,omitempty"`
 	WorkflowName string    `json:"workflow_name,omitempty"`
 	Name         string    `json:"name,omitempty"`
 	HeadBranch   string    `json:"head_branch,omitempty"`
 	HeadSHA      string    `json:"head_sha,omitempty"`
 	CreatedAt    time.Time `json:"created_at,omitzero"`
+	// Trace is where the job's trace goes on, whoever takes it up: a traceparent of W3C Trace Context, not GitHub's. Empty if the job
+	// is not traced. It decides nothing.
+	Trace string `json:"trace,omitempty"`
 }
 
 // State is where a Run is.
@@ -76,6 +81,8 @@ type Run struct {
 	Failures int `json:"failures,omitempty"`
 	// InLine says that the job stands in line for a place. Whoever gives places has it looked at when there is one.
 	InLine bool `json:"in_line,omitempty"`
+	// Until is when a launch that waits for its turn at GitHub is tried again; until then nobody else need have it tried.
+	Until time.Time `json:"until,omitzero"`
 	// Reason says what last kept the job from a runner, or why it was given up.
 	Reason     string `json:"reason,omitempty"`
 	Conclusion string `json:"conclusion,omitempty"`
@@ -90,6 +97,19 @@ type Run struct {
 	Notice Notice `json:"notice,omitzero"`
 	// History tells what became of the job, oldest first. Of a long one the middle is missing.
 	History []Note `json:"history,omitempty"`
+}
+
+// HeldWith reports whether the job was held until an approval while runner, which it counts on, was there: then the runner had nothing
+// to take.
+func (r Run) HeldWith(runner Runner) bool {
+	if r.State == OnHold {
+		return true
+	}
+	there := runner.LaunchedAt // As far back as the record knows.
+	if there.IsZero() {
+		there = runner.EndedAt
+	}
+	return !r.HeldAt.IsZero() && there.Before(r.QueuedAt)
 }
 
 // RunnerState is where a Runner is.
@@ -115,7 +135,7 @@ type Runner struct {
 	State RunnerState `json:"state"`
 	// Job is what it was registered for: its labels, repository and pool.
 	Job Job `json:"job"`
-	// Scope is where it is registered: "owner/repo", "owner" for an organization, or empty for an enterprise.
+	// Scope is where it is registered: "owner/repo", "owner" for an organization, or what EnterpriseScope says. Empty is not known.
 	Scope string `json:"scope,omitempty"`
 	// For is the job that counts on it. Zero for a spare one. It stays when the runner takes another job.
 	For int64 `json:"for,omitempty"`
@@ -156,7 +176,9 @@ type Evidence string
 
 // What a sandbox can say. The words are the entrypoint's.
 const (
-	// Starting is a sandbox that can't tell yet.
+	// Unscheduled is a sandbox that Modal has found no machine for: nothing has run in it. Modal says so, and not the sandbox.
+	Unscheduled Evidence = "unscheduled"
+	// Starting is a sandbox that can't tell yet: it has not started its runner.
 	Starting Evidence = "starting"
 	// Idle is a runner that has no job.
 	Idle Evidence = "idle"

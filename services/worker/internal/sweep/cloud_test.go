@@ -72,6 +72,8 @@ func (c *cloud) pass() {
 	}
 }
 
+func (*cloud) Room(run.Job) error { return nil }
+
 func (c *cloud) Scope(j run.Job) string { return j.Owner + "/" + j.Repo }
 
 func (c *cloud) Register(_ context.Context, r run.Runner) (int64, config.Secret, error) {
@@ -231,9 +233,13 @@ func (c *cloud) Report(_ context.Context, ev run.Event, _ uint64) error {
 	return nil
 }
 
-func (c *cloud) Requeue(_ context.Context, j run.Job, at time.Time, _ uint64) error {
+func (c *cloud) Call(_ context.Context, j run.Job, at time.Time, _ uint64) error {
 	c.told <- run.Queued{Job: j, At: at}
 	return nil
+}
+
+func (c *cloud) Requeue(ctx context.Context, j run.Job, at time.Time, revision uint64) error {
+	return c.Call(ctx, j, at, revision)
 }
 
 func (*cloud) Bury(context.Context, run.Job, string) error { return nil }
@@ -243,21 +249,6 @@ func (*cloud) QueueToLaunch(string, time.Duration) {}
 func (*cloud) QueueToStart(string, time.Duration)  {}
 func (*cloud) Step(string, time.Duration)          {}
 func (*cloud) Buried()                             {}
-
-// jobOf is the job that an event is about.
-func jobOf(ev run.Event) int64 {
-	switch ev := ev.(type) {
-	case run.Queued:
-		return ev.Job.ID
-	case run.Held:
-		return ev.Job.ID
-	case run.Started:
-		return ev.Job.ID
-	case run.Finished:
-		return ev.Job.ID
-	}
-	panic(fmt.Sprintf("what is %T?", ev))
-}
 
 // books is a ledger as the sweeps see it.
 type books struct{ *ledger.Ledger }

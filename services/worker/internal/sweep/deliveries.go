@@ -14,8 +14,8 @@ import (
 
 // Deliveries finds events that GitHub could not deliver and has it send them again. GitHub does not do so by itself.
 //
-// The events of an App come by its own webhook. Where there is no App, or it has none, they come by those of repositories and
-// organizations: each run looks at some of the places that are known, the next at those that follow.
+// The events of an App come by its own webhook. Where there is no App, or its webhook has none to show, they come by those of
+// repositories and organizations: each run looks at some of the places that are known, the next at those that follow.
 type Deliveries struct {
 	Hooks   Hooks
 	Cursors Cursors
@@ -34,6 +34,8 @@ type Deliveries struct {
 	turn turn
 	// denied are the places whose webhooks we may not see, as it was told.
 	denied map[string]bool
+	// backlogs are those of the webhooks, by their ids. They spare us from reading again; nothing is lost with them.
+	backlogs map[int64]*backlog
 }
 
 // RunOnce looks once.
@@ -41,12 +43,15 @@ func (d *Deliveries) RunOnce(ctx context.Context) (Report, error) {
 	r := &round{Deliveries: d, began: d.Now()}
 	if d.App {
 		missed, err := r.look(ctx, Hook{})
+		if err == nil {
+			err = r.sendAgain(ctx, missed)
+			r.silent = missed.silent()
+		}
 		if !isDenied(err) {
-			if err == nil {
-				err = r.sendAgain(ctx, missed)
-			}
 			r.note("", err)
-			return r.result()
+			if err != nil || !r.silent {
+				return r.result()
+			}
 		}
 	}
 	places, err := d.places(ctx, r.began)
@@ -94,6 +99,8 @@ type round struct {
 
 	began time.Time
 	sent  int
+	// silent says that the App's webhook can be read, and that nothing came by it. It may be switched off, or nothing happened.
+	silent bool
 	// over says that the run is to end: more calls would fail as well, or ingress has enough to do.
 	over bool
 }
@@ -130,13 +137,14 @@ func (r *round) unlessDenied(err error) (denied error) {
 }
 
 // tell says it once if the webhooks of a place are not ours to see, which a person may want to change, and only once, since
-// they may be nobody's: the events of a repository may come by its organization's webhook.
+// they may be nobody's: the events of a repository may come by its organization's webhook. Nothing is said where they may as well
+// come by the App's.
 func (r *round) tell(ctx context.Context, place string, denied error) {
 	if denied == nil {
 		delete(r.denied, place)
 		return
 	}
-	if r.denied[place] {
+	if r.silent || r.denied[place] {
 		return
 	}
 	if r.denied == nil {

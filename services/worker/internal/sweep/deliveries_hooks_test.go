@@ -31,8 +31,11 @@ type sender struct {
 	hooks      map[string][]sweep.Hook
 	deliveries map[int64][]sweep.Delivery
 	cursors    map[int64]time.Time
-	// sent are the deliveries that were sent again.
+	// sent are the deliveries that were sent again. They arrive if ingress is up.
 	sent []int64
+	up   bool
+	// since is from when on deliveries were listed last.
+	since time.Time
 }
 
 func newSender() *sender {
@@ -74,6 +77,7 @@ func (s *sender) Hooks(_ context.Context, in sweep.Repo) ([]sweep.Hook, error) {
 
 func (s *sender) Deliveries(_ context.Context, hook sweep.Hook, since time.Time) ([]sweep.Delivery, error) {
 	var found []sweep.Delivery
+	s.since = since
 	for _, d := range slices.Backward(s.deliveries[hook.ID]) { // Newest first.
 		if !d.At.Before(since) {
 			found = append(found, d)
@@ -85,7 +89,7 @@ func (s *sender) Deliveries(_ context.Context, hook sweep.Hook, since time.Time)
 	return found, nil
 }
 
-// Redeliver sends an event again. It fails again.
+// Redeliver sends an event again.
 func (s *sender) Redeliver(_ context.Context, hook sweep.Hook, id int64) error {
 	if err := s.call("redeliver"); err != nil {
 		return err
@@ -96,7 +100,7 @@ func (s *sender) Redeliver(_ context.Context, hook sweep.Hook, id int64) error {
 		return errors.New("no such delivery")
 	}
 	again := all[n]
-	again.ID, again.At = int64(1000*(len(all)+1))+hook.ID, time.Now()
+	again.ID, again.At, again.OK = int64(10000*(len(all)+1))+hook.ID, time.Now(), s.up
 	s.deliveries[hook.ID] = append(all, again)
 	s.sent = append(s.sent, id)
 	return nil
@@ -147,16 +151,18 @@ func TestWhichWebhooksAreLookedAt(t *testing.T) {
 	ofOrg := func(j *run.Job) { j.OrgOwned = true }
 	public := func(j *run.Job) { j.Private = false }
 	tests := []struct {
-		name    string
-		app     bool
-		orgs    bool
-		theApps error // what GitHub says about the App's webhook
-		runs    []known
-		named   []string
-		want    []string
-		err     error
+		name     string
+		app      bool
+		orgs     bool
+		theApps  error // what GitHub says about the App's webhook
+		switched bool  // off: nothing comes by the App's webhook
+		runs     []known
+		named    []string
+		want     []string
+		err      error
 	}{
 		{name: "an App's own, and no other", app: true, orgs: true, named: []string{"a"}, want: []string{"0"}},
+		{name: "others, too, if nothing comes by the App's", app: true, switched: true, named: []string{"a"}, want: []string{"0", "octo/a"}},
 		{name: "no other if the App's can't be read now", app: true, theApps: errAway, named: []string{"a"}, want: []string{"0"}, err: errAway},
 		{name: "those of repositories if the App has none", app: true, theApps: errDenied, named: []string{"a"}, want: []string{"0", "octo/a"}},
 		{name: "with a token those of repositories that are named", named: []string{"b", "a"}, want: []string{"octo/a", "octo/b"}},
@@ -177,6 +183,9 @@ func TestWhichWebhooksAreLookedAt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSender()
 				s.fail["deliveries of 0"] = tt.theApps
+				if !tt.switched {
+					s.deliveries[0] = []sweep.Delivery{{GUID: "ping", Event: "ping", OK: true, At: ago(23 * time.Hour)}}
+				}
 				d := byToken(s, tt.named...)
 				w := &world{}
 				for _, r := range tt.runs {
@@ -206,7 +215,7 @@ func TestEachWebhookHasACursorOfItsOwn(t *testing.T) {
 		if err != nil || report.Found[sweep.Undelivered] != 1 || !slices.Equal(s.sent, []int64{1}) {
 			t.Errorf("got %v, %v, sent %v; want that of the first: the second arrived, the third was settled before", report, err, s.sent)
 		}
-		want := map[int64]time.Time{1: ago(time.Hour), 2: ago(2 * time.Minute), 3: ago(2 * time.Minute)}
+		want := map[int64]time.Time{1: ago(time.Hour + 2*time.Minute), 2: ago(time.Hour + 2*time.Minute), 3: ago(30 * time.Minute)}
 		if !maps.Equal(s.cursors, want) {
 			t.Errorf("the cursors are at %v, want %v", s.cursors, want)
 		}
@@ -258,6 +267,16 @@ func TestWebhooksThatAreNotOursToSeeAreToldOfOnce(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestNothingIsSaidOfWebhooksThatMayNotBeInUse(t *testing.T) {
+	s := newSender()
+	d := byToken(s, "a")
+	d.App = true
+	s.fail["hooks of octo/a"] = errDenied
+	if report, err := d.RunOnce(t.Context()); err != nil || report.Found[sweep.Unreadable] != 0 || !slices.Contains(s.asked(), "octo/a") {
+		t.Errorf("the App's webhook was silent for a day: got %v, %v", report, err)
 	}
 }
 
@@ -316,6 +335,7 @@ func TestALimitEndsTheRunAndTheNextGoesOnBehindIt(t *testing.T) {
 func TestIngressIsNotFloodedByManyWebhooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSender()
+		s.up = true
 		var repos []string
 		for place := range int64(3) {
 			repo := fmt.Sprint("r", place)
@@ -325,6 +345,7 @@ func TestIngressIsNotFloodedByManyWebhooks(t *testing.T) {
 				id := 100*(place+1) + n
 				s.deliveries[place+1] = append(s.deliveries[place+1], sweep.Delivery{ID: id, GUID: fmt.Sprint(id), Event: "workflow_job", At: ago(time.Hour)})
 			}
+			s.deliveries[place+1] = append(s.deliveries[place+1], sweep.Delivery{GUID: "now", Event: "workflow_job", OK: true, At: ago(time.Minute)})
 		}
 		d := byToken(s, repos...)
 		for n, want := range []struct {

@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -14,22 +15,31 @@ const (
 	jobEvent = "workflow_job"
 	// memory is how long GitHub can deliver an event again (docs.github.com, redelivering webhooks).
 	memory = 3 * 24 * time.Hour
-	// settleTime is how long an attempt may take to be listed, and how long the next waits after it.
+	// worth is for how long it is: GitHub has cancelled by then whatever waited for a runner. It is less than memory, so that the
+	// first attempts of an event are known for as long as the event is of interest.
+	worth = 2 * 24 * time.Hour
+	// settleTime is how long an attempt may take to be listed, and how long the second waits after the first.
 	settleTime = 2 * time.Minute
-	// maxAttempts is how often an event is sent, the first time included. What was refused that often is refused for a reason.
-	maxAttempts = 5
+	// maxDoublings is how often the pause between the attempts to send one event doubles: to 16 minutes, which is the longest
+	// that an event waits once ingress is back.
+	maxDoublings = 3
 	// maxRedeliveries bounds one run, so that ingress, back after an outage, is not flooded, and GitHub's 900 points a minute
 	// (five each) are left to launches.
 	maxRedeliveries = 60
+	// maxProbes bounds what one run sends to a webhook by which nothing gets through. It is more than one, since one may be
+	// refused for a reason of its own.
+	maxProbes = 3
 )
 
 // missed is what a webhook did not bring us since its cursor.
 type missed struct {
 	hook   Hook
 	cursor time.Time
-	events []event
+	*backlog
 }
 
+// look reads what GitHub has sent. Of what was read before, only what the cursor has not passed yet is needed once more, and that
+// is remembered: an event that fails for two days would have the deliveries of two days read each time.
 func (r *round) look(ctx context.Context, h Hook) (missed, error) {
 	cursor, err := r.Cursors.Cursor(ctx, h.ID)
 	if err != nil {
@@ -41,18 +51,43 @@ func (r *round) look(ctx context.Context, h Hook) (missed, error) {
 	if oldest := r.began.Add(-memory); cursor.Before(oldest) {
 		cursor = oldest
 	}
-	deliveries, err := r.Hooks.Deliveries(ctx, h, cursor)
-	return missed{hook: h, cursor: cursor, events: undelivered(deliveries)}, err
+	b := r.backlogs[h.ID]
+	if b == nil || cursor.Before(b.from) { // A backup of the cursor was restored.
+		b = &backlog{}
+	}
+	since := cursor
+	if settled := b.settled(); settled.After(since) {
+		since = settled
+	}
+	deliveries, err := r.Hooks.Deliveries(ctx, h, since)
+	if err != nil {
+		return missed{}, err
+	}
+	b.add(deliveries, since, cursor)
+	if r.backlogs == nil {
+		r.backlogs = map[int64]*backlog{}
+	}
+	r.backlogs[h.ID] = b
+	return missed{hook: h, cursor: cursor, backlog: b}, nil
 }
+
+// silent reports whether nothing was delivered in all the time that was looked at, be it to our liking or not.
+func (m missed) silent() bool { return m.newest.Before(m.cursor) }
 
 // sendAgain has GitHub send what it could not deliver, and puts the cursor after what is settled. The error says that GitHub
 // does not let us, or that the cursor stays; what else fails is counted, and stays to be sent.
 func (r *round) sendAgain(ctx context.Context, m missed) error {
-	for _, e := range m.events {
-		if r.sent == maxRedeliveries || e.attempts >= maxAttempts || r.began.Sub(e.last.At) < settleTime {
-			continue
+	events := m.events()
+	left := maxRedeliveries
+	if m.away() {
+		left = maxProbes
+	}
+	for _, e := range due(events, r.began) {
+		if r.sent == maxRedeliveries || left == 0 {
+			break
 		}
 		r.sent++
+		left--
 		err := r.Hooks.Redeliver(ctx, m.hook, e.last.ID)
 		if isDenied(err) {
 			return err
@@ -62,7 +97,7 @@ func (r *round) sendAgain(ctx context.Context, m missed) error {
 		}
 	}
 	r.over = r.sent == maxRedeliveries
-	if settled := settledBefore(m.events, r.began.Add(-settleTime)); settled.After(m.cursor) {
+	if settled := settledBefore(events, m.settled(), r.began); settled.After(m.cursor) {
 		if err := r.Cursors.SetCursor(ctx, m.hook.ID, settled); err != nil {
 			return fmt.Errorf("cursor of deliveries: %w", err)
 		}
@@ -70,11 +105,31 @@ func (r *round) sendAgain(ctx context.Context, m missed) error {
 	return nil
 }
 
+// due are the events to be sent again, one of each repository, then the next of each: the first makes a repository known that is
+// named nowhere, so that its jobs are looked for. A repository's own go by how often they were tried, since what always fails must
+// not keep the others waiting, and then by age.
+func due(events []event, now time.Time) []event {
+	var again []event
+	for _, e := range events {
+		if e.pending(now) && now.Sub(e.last.At) >= e.pause() {
+			again = append(again, e)
+		}
+	}
+	slices.SortStableFunc(again, func(a, b event) int { return cmp.Compare(a.attempts, b.attempts) })
+	turns := map[int64]int{}
+	for n, e := range again {
+		turns[e.last.Repo]++
+		again[n].turn = turns[e.last.Repo]
+	}
+	slices.SortStableFunc(again, func(a, b event) int { return cmp.Compare(a.turn, b.turn) })
+	return again
+}
+
 // settledBefore is the time, latest at most, from which on the next run is to look. All attempts of an event count, so none of
 // those before it belongs to an event that is to be sent again, or that was given up and has attempts after it.
-func settledBefore(missing []event, latest time.Time) time.Time {
+func settledBefore(missing []event, latest, now time.Time) time.Time {
 	for _, e := range slices.Backward(missing) {
-		if e.first.Before(latest) && (e.attempts < maxAttempts || !e.last.At.Before(latest)) {
+		if e.first.Before(latest) && (e.pending(now) || !e.last.At.Before(latest)) {
 			latest = e.first
 		}
 	}
@@ -86,32 +141,73 @@ type event struct {
 	first    time.Time
 	last     Delivery
 	attempts int
+	// turn is its place among those of its repository that are due, from 1.
+	turn int
 }
 
-// undelivered finds the events about jobs of which no attempt came through, the oldest first. deliveries are the newest first.
-func undelivered(deliveries []Delivery) []event {
-	events := map[string]*event{}
+// pending reports whether the event is to be sent again. How it failed does not matter: whether nobody answered, or ingress was
+// told another secret than GitHub, or a proxy knew nothing of ingress, it may be mended.
+func (e event) pending(now time.Time) bool { return now.Sub(e.first) < worth }
+
+// pause is how long after its last attempt the event is sent again.
+func (e event) pause() time.Duration { return settleTime << min(e.attempts-1, maxDoublings) }
+
+// backlog is what is known of the deliveries of a webhook. All times are GitHub's, whose clock need not be ours.
+type backlog struct {
+	// from is the time since which it is complete; newest, that of the newest delivery that was ever listed; arrived, of the
+	// newest that brought us news of a job.
+	from, newest, arrived time.Time
+	// open are the attempts to tell us of jobs of the events of which none came through, newest first.
+	open []Delivery
+}
+
+// add takes what was delivered since then, newest first, into a backlog that begins at the cursor.
+func (b *backlog) add(deliveries []Delivery, since, cursor time.Time) {
+	all := slices.Clone(deliveries)
+	for _, d := range b.open {
+		if d.At.Before(since) && !d.At.Before(cursor) {
+			all = append(all, d)
+		}
+	}
 	arrived := map[string]bool{}
-	var order []*event
-	for _, d := range slices.Backward(deliveries) {
-		arrived[d.GUID] = arrived[d.GUID] || d.OK
-		if d.Event != jobEvent {
-			continue
+	for _, d := range all {
+		if d.At.After(b.newest) {
+			b.newest = d.At
 		}
-		e := events[d.GUID]
-		if e == nil {
-			e = &event{first: d.At}
-			events[d.GUID] = e
-			order = append(order, e)
+		if d.OK {
+			arrived[d.GUID] = true
 		}
-		e.last = d
-		e.attempts++
-	}
-	var missing []event
-	for _, e := range order {
-		if !arrived[e.last.GUID] {
-			missing = append(missing, *e)
+		if d.OK && d.Event == jobEvent && d.At.After(b.arrived) {
+			b.arrived = d.At
 		}
 	}
-	return missing
+	b.from, b.open = cursor, slices.DeleteFunc(all, func(d Delivery) bool { return d.Event != jobEvent || arrived[d.GUID] })
+}
+
+// settled is the time before which no delivery will be listed that is not listed yet. Zero if there was none.
+func (b *backlog) settled() time.Time {
+	if b.newest.IsZero() {
+		return time.Time{}
+	}
+	return b.newest.Add(-settleTime)
+}
+
+// away reports whether nothing seems to get through: the last attempt failed.
+func (b *backlog) away() bool { return len(b.open) > 0 && b.arrived.Before(b.open[0].At) }
+
+// events are those that did not arrive, the oldest first.
+func (b *backlog) events() []event {
+	events := make([]event, 0, len(b.open))
+	place := map[string]int{}
+	for _, d := range slices.Backward(b.open) {
+		n, known := place[d.GUID]
+		if !known {
+			n = len(events)
+			place[d.GUID] = n
+			events = append(events, event{first: d.At})
+		}
+		events[n].last = d
+		events[n].attempts++
+	}
+	return events
 }

@@ -18,8 +18,15 @@ func deliveries(s *sender) *sweep.Deliveries {
 }
 
 func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
+	const day = 24 * time.Hour
 	attempt := func(guid string, age time.Duration, ok bool) sweep.Delivery {
 		return sweep.Delivery{GUID: guid, Event: "workflow_job", OK: ok, At: ago(age)}
+	}
+	often := func(guid string) (nine []sweep.Delivery) {
+		for age := 10 * time.Hour; age > time.Hour; age -= time.Hour {
+			nine = append(nine, attempt(guid, age, false))
+		}
+		return nine
 	}
 	tests := []struct {
 		name     string
@@ -28,7 +35,7 @@ func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
 	}{
 		{"an event that failed", func() []sweep.Delivery { return []sweep.Delivery{attempt("a", old, false)} }, 1},
 		{"by its newest attempt", func() []sweep.Delivery {
-			return []sweep.Delivery{attempt("a", time.Hour, false), attempt("a", old, false)}
+			return []sweep.Delivery{attempt("a", time.Hour, false), attempt("a", 4*time.Minute, false)}
 		}, 2},
 		{"not one that arrived", func() []sweep.Delivery { return []sweep.Delivery{attempt("a", old, true)} }, 0},
 		{"not one that arrived on another attempt", func() []sweep.Delivery {
@@ -40,17 +47,15 @@ func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
 			d.Event = "push"
 			return []sweep.Delivery{d}
 		}, 0},
-		{"the fourth attempt may be followed by a fifth", func() []sweep.Delivery {
-			return []sweep.Delivery{
-				attempt("a", 5*time.Hour, false), attempt("a", 4*time.Hour, false), attempt("a", 3*time.Hour, false), attempt("a", time.Hour, false),
-			}
-		}, 4},
-		{"the fifth is the last", func() []sweep.Delivery {
-			return []sweep.Delivery{
-				attempt("a", 6*time.Hour, false), attempt("a", 5*time.Hour, false), attempt("a", 4*time.Hour, false), attempt("a", 3*time.Hour, false),
-				attempt("a", time.Hour, false),
-			}
+		{"not four minutes after its second attempt", func() []sweep.Delivery {
+			return []sweep.Delivery{attempt("a", time.Hour, false), attempt("a", 4*time.Minute-1, false)}
 		}, 0},
+		{"sixteen minutes after any later one", func() []sweep.Delivery { return append(often("a"), attempt("a", 16*time.Minute, false)) }, 10},
+		{"and not before", func() []sweep.Delivery { return append(often("a"), attempt("a", 16*time.Minute-1, false)) }, 0},
+		{"not when it is two days old", func() []sweep.Delivery { return []sweep.Delivery{attempt("a", 2*day, false)} }, 0},
+		{"but until then", func() []sweep.Delivery {
+			return []sweep.Delivery{attempt("a", 2*day-1, false), attempt("a", time.Hour, false)}
+		}, 2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -76,39 +81,13 @@ func TestWhatWasNotDeliveredIsSentAgain(t *testing.T) {
 	}
 }
 
-func TestAnEventIsSentFiveTimesAndThenNoMore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newSender()
-		s.deliveries[0] = []sweep.Delivery{{ID: 1, GUID: "a", Event: "workflow_job", At: time.Now()}}
-		d := deliveries(s)
-		for range 24 * 30 { // A day, in which another one fails now and then, and holds the cursor back.
-			if n := len(s.deliveries[0]); n%3 == 0 {
-				s.deliveries[0] = append(s.deliveries[0], sweep.Delivery{ID: int64(n + 1), GUID: fmt.Sprint(n), Event: "workflow_job", At: time.Now()})
-			}
-			time.Sleep(2 * time.Minute)
-			if _, err := d.RunOnce(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		attempts := map[string]int{}
-		for _, a := range s.deliveries[0] {
-			attempts[a.GUID]++
-		}
-		if attempts["a"] != 5 || len(attempts) < 3 {
-			t.Errorf("attempts: %v", attempts)
-		}
-		for guid, n := range attempts {
-			if n > 5 {
-				t.Errorf("%s was sent %d times", guid, n)
-			}
-		}
-	})
-}
-
 func TestTheCursorStaysWithTheOldestThatIsNotSettled(t *testing.T) {
 	const day = 24 * time.Hour
 	failed := func(id int64, guid string, age time.Duration) sweep.Delivery {
 		return sweep.Delivery{ID: id, GUID: guid, Event: "workflow_job", At: ago(age)}
+	}
+	with := func(failed ...sweep.Delivery) []sweep.Delivery {
+		return append(failed, sweep.Delivery{ID: 999, GUID: "z", Event: "workflow_job", OK: true, At: ago(time.Minute)})
 	}
 	tests := []struct {
 		name       string
@@ -117,22 +96,31 @@ func TestTheCursorStaysWithTheOldestThatIsNotSettled(t *testing.T) {
 		want       time.Duration
 		sent       int
 	}{
-		{"without any, it follows the time", day, func() []sweep.Delivery { return nil }, old, 0},
+		{"without any, too", day, func() []sweep.Delivery { return nil }, day, 0},
+		{"with all arrived, it follows GitHub's time", day, func() []sweep.Delivery { return with() }, time.Minute + old, 0},
 		{"with one, it waits", day, func() []sweep.Delivery {
-			return []sweep.Delivery{failed(1, "a", time.Hour), failed(2, "b", time.Minute)}
+			return with(failed(1, "a", time.Hour), failed(2, "b", time.Minute))
 		}, time.Hour, 1},
 		{"it never goes back", time.Hour, func() []sweep.Delivery {
 			return []sweep.Delivery{failed(1, "a", 2*time.Hour), failed(2, "b", time.Hour)}
 		}, time.Hour, 1},
 		{"GitHub's memory ends after three days", 5 * day, func() []sweep.Delivery {
-			return []sweep.Delivery{failed(1, "a", 3*day+1), failed(2, "b", 3*day)}
-		}, 5 * day, 1},
-		{"at first a day is looked at", 0, func() []sweep.Delivery { return []sweep.Delivery{failed(1, "a", day+1), failed(2, "b", day-1)} }, day - 1, 1},
+			return []sweep.Delivery{failed(1, "a", 3*day+1), failed(2, "b", 3*day), failed(3, "c", day)}
+		}, day + old, 1},
+		{"what is two days old is settled", 5 * day, func() []sweep.Delivery {
+			return with(failed(1, "a", 2*day+2), failed(2, "a", 2*day+1), failed(3, "b", 2*day-1))
+		}, 2*day - 1, 1},
+		{"but for what is tied to what is not", 5 * day, func() []sweep.Delivery {
+			return with(failed(1, "a", 2*day+1), failed(2, "b", 2*day-1), failed(3, "a", 2*day-2))
+		}, 2*day + 1, 1},
+		{"at first a day is looked at", 0, func() []sweep.Delivery {
+			return with(failed(1, "a", day+1), failed(2, "b", day-1))
+		}, day - 1, 1},
 		{"sixty are sent at once", day, func() (all []sweep.Delivery) {
 			for n := range int64(80) {
 				all = append(all, failed(n+1, fmt.Sprint(n), time.Hour-time.Duration(n)*time.Second))
 			}
-			return all
+			return with(all...)
 		}, time.Hour, 60},
 	}
 	for _, tt := range tests {

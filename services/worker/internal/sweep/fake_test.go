@@ -18,6 +18,9 @@ var errAway = errors.New("it is away")
 // ours is the deployment of these tests.
 const ours = "deployment-1"
 
+// soon is when what was begun about a runner can come to its end.
+const soon = time.Second
+
 // told is what was said about a runner or a job.
 type told struct {
 	Runner   run.Name
@@ -138,7 +141,7 @@ func (w *world) HandleRunner(_ context.Context, name run.Name, ev run.RunnerEven
 		return time.Time{}, err
 	}
 	w.told = append(w.told, told{Runner: name, Event: ev})
-	return time.Now().Add(time.Second), nil // Nobody is to wait for that.
+	return time.Now().Add(soon), nil // Nobody is to wait for that, but it may come to its end in the next run.
 }
 
 func (w *world) Report(_ context.Context, ev run.Event, revision uint64) error {

@@ -22,16 +22,20 @@ type Book interface {
 type Line struct {
 	Book   Book
 	Ledger Ledger
-	Queue  Requeuer
+	Queue  Caller
 	Rules  places.Rules
 	Now    func() time.Time
 
 	looked time.Time
+	// called is of whom who were called by this worker the promise was made when.
+	called map[int64]time.Time
 }
 
-// Requeuer has a job looked at again; see launch.Queue.
-type Requeuer interface {
-	Requeue(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error
+// Caller calls jobs that stand in line.
+type Caller interface {
+	// Call has the job, queued at queuedAt, looked at now: it is promised a place. The revision is that of the record of places
+	// which says so; calling twice with one revision is calling once.
+	Call(ctx context.Context, j run.Job, queuedAt time.Time, revision uint64) error
 }
 
 // RunOnce looks once.
@@ -41,7 +45,7 @@ func (l *Line) RunOnce(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	now := l.Now()
-	if len(record.Short) == 0 && now.Sub(l.looked) < lookAnyway {
+	if len(record.Short) == 0 && len(record.Promised) == 0 && now.Sub(l.looked) < lookAnyway {
 		return Report{}, nil
 	}
 	runs, err := l.Ledger.Runs(ctx)
@@ -54,8 +58,9 @@ func (l *Line) RunOnce(ctx context.Context) (Report, error) {
 	if len(waiting) == 0 && len(record.Short) == 0 && len(record.Promised) == 0 {
 		return report, nil
 	}
+	var after places.Record
 	var served []places.Waiting
-	revision, err := l.Book.Change(ctx, func(r places.Record) (after places.Record) {
+	revision, err := l.Book.Change(ctx, func(r places.Record) places.Record {
 		after, served = r.Serve(waiting, l.Rules, l.Now())
 		return after
 	})
@@ -63,13 +68,32 @@ func (l *Line) RunOnce(ctx context.Context) (Report, error) {
 		return report, err
 	}
 	t := tally{Report: report}
-	for _, w := range served {
-		r := jobs[w.Job]
-		if err := l.Queue.Requeue(ctx, r.Job, r.LastQueuedAt, revision); err != nil { // The promise runs out, and is made again.
-			t.errs = append(t.errs, fmt.Errorf("requeue job %d: %w", w.Job, err))
-		}
-	}
+	t.errs = l.call(ctx, append(served, waiting...), jobs, after, revision)
 	return t.result()
+}
+
+// call has those looked at who are promised a place, in their order, but for those whom this worker has called before: whoever made
+// the promise may have died since, or not have reached the queue.
+func (l *Line) call(
+	ctx context.Context, waiting []places.Waiting, jobs map[int64]run.Run, record places.Record, revision uint64,
+) (errs []error) {
+	called, seen := map[int64]time.Time{}, map[int64]bool{}
+	for _, w := range waiting {
+		p, promised := record.Promised[w.Job]
+		if !promised || seen[w.Job] {
+			continue
+		}
+		seen[w.Job] = true
+		if r := jobs[w.Job]; !l.called[w.Job].Equal(p.Since) {
+			if err := l.Queue.Call(ctx, r.Job, r.LastQueuedAt, revision); err != nil {
+				errs = append(errs, fmt.Errorf("call job %d: %w", w.Job, err))
+				continue
+			}
+		}
+		called[w.Job] = p.Since
+	}
+	l.called = called
+	return errs
 }
 
 // Room is the state of the places, for metrics.
@@ -80,7 +104,7 @@ type Room struct {
 	Waiting map[WaitingKey]int
 	// Cost is what each pool cost today, in US dollars.
 	Cost map[string]float64
-	// Breakers is each pool's breaker; Paused, how much an operator has paused.
+	// Breakers is the breaker of each pool, the most open one if it has several kinds of sandboxes; Paused, how much an operator has paused.
 	Breakers map[string]places.BreakerState
 	Paused   int
 }
@@ -106,8 +130,9 @@ func (l *Line) room(record places.Record, waiting []places.Waiting, now time.Tim
 	for _, w := range waiting {
 		room.Waiting[WaitingKey{w.Pool, why[w.Job].Kind}]++
 	}
-	for name, p := range record.Pools {
-		room.Breakers[name] = p.Breaker(now)
+	for kind, p := range record.Pools {
+		name := places.PoolOf(kind)
+		room.Breakers[name] = max(room.Breakers[name], p.Breaker(now))
 		room.Cost[name] = record.Cost(places.PoolScope(name), now)
 	}
 	return &room

@@ -15,16 +15,16 @@ import (
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
-// Requeue is of launch.Queue.
-func (w *world) Requeue(_ context.Context, j run.Job, _ time.Time, _ uint64) error {
+// Call is of sweep.Caller.
+func (w *world) Call(_ context.Context, j run.Job, _ time.Time, _ uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.call(fmt.Sprintf("requeue %d", j.ID))
+	return w.call(fmt.Sprintf("call %d", j.ID))
 }
 
-// requeued are the jobs that were to be looked at.
-func (w *world) requeued() []string {
-	return slices.DeleteFunc(slices.Clone(w.calls), func(call string) bool { return !strings.HasPrefix(call, "requeue") })
+// called are the jobs that were to be looked at.
+func (w *world) called() []string {
+	return slices.DeleteFunc(slices.Clone(w.calls), func(call string) bool { return !strings.HasPrefix(call, "call") })
 }
 
 // inLine is the record of a job that waits for a place since so many minutes.
@@ -54,16 +54,53 @@ func TestPlacesArePromisedInTurnAndTheJobsLookedAt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := []string{"requeue 3", "requeue 1"}; !slices.Equal(w.requeued(), want) {
-			t.Errorf("looked at: %v, want %v", w.requeued(), want)
+		if want := []string{"call 3", "call 1"}; !slices.Equal(w.called(), want) {
+			t.Errorf("looked at: %v, want %v", w.called(), want)
 		}
 		if n := report.Room.Waiting[sweep.WaitingKey{Pool: "default", Kind: places.Line}]; n != 3 || report.Room.Held["default"] != 1 {
 			t.Errorf("room %+v", report.Room)
 		}
-		if _, err := line.RunOnce(t.Context()); err != nil || len(w.requeued()) != 2 {
-			t.Errorf("looked at again: %v, %v", w.requeued(), err)
+		if _, err := line.RunOnce(t.Context()); err != nil || len(w.called()) != 2 {
+			t.Errorf("looked at again: %v, %v", w.called(), err)
 		}
 	})
+}
+
+// Whoever promised it may have died, or NATS have been away: the place is not to lie idle until the promise is over.
+func TestAJobThatWasPromisedAPlaceIsCalledUntilItIsOnTheQueue(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fails bool // the first call
+		heirs int  // workers that lead after the first, one after the other
+		calls int  // in all
+	}{
+		"once":                              {calls: 1},
+		"again, when it failed":             {fails: true, calls: 2},
+		"by whoever leads next":             {heirs: 1, calls: 2},
+		"by whoever leads next, and failed": {fails: true, heirs: 1, calls: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{fail: map[string]error{}}
+				w.runs = append(w.runs, record(inLine(1, "a", 1), time.Hour))
+				for heir := range tt.heirs + 1 {
+					line := &sweep.Line{Book: &w.book, Ledger: w, Queue: w, Rules: placestest.Rules{}, Now: time.Now}
+					for look := range 5 {
+						delete(w.fail, "call 1")
+						if tt.fails && heir+look == 0 {
+							w.fail["call 1"] = errAway
+						}
+						if _, err := line.RunOnce(t.Context()); (err != nil) != (w.fail["call 1"] != nil) {
+							t.Fatal(err)
+						}
+						time.Sleep(time.Second)
+					}
+				}
+				if got := len(w.called()); got != tt.calls {
+					t.Errorf("it was called %d times, want %d", got, tt.calls)
+				}
+			})
+		})
+	}
 }
 
 func TestThePlacesAreWhatModalLists(t *testing.T) {

@@ -36,6 +36,8 @@ type Orphans struct {
 	present, absent turn
 	// lookedAt is when late runners were looked at last.
 	lookedAt time.Time
+	// unfinished is when what was begun about a runner can come to its end.
+	unfinished map[run.Name]time.Time
 }
 
 // survey is what Modal and the ledger say.
@@ -46,6 +48,8 @@ type survey struct {
 	sandboxes  map[run.Name]Sandbox
 	runs       map[int64]Record[run.Run]
 	looks      bool // at late runners, this time
+	// unfinished are the runners about which something that an earlier run began can come to its end now.
+	unfinished map[run.Name]bool
 }
 
 // RunOnce looks once. The same may be found again until what follows from it has come to its end.
@@ -57,6 +61,7 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 	if s.looks = s.began.Sub(o.lookedAt) >= run.LookAfter; s.looks {
 		o.lookedAt = s.began
 	}
+	s.unfinished = o.due(s.began)
 	t := tally{Report: s.census(runners)}
 	if t.found("", o.recount(ctx, s, runners)) {
 		return t.result()
@@ -143,6 +148,8 @@ func (s survey) judge(record Record[run.Runner]) finding {
 		}
 	case run.Ended:
 		switch {
+		case s.unfinished[r.Name]: // It was found before.
+			return finding{event: run.Gone{}}
 		case !old || !ours:
 		case sandbox.ID != r.SandboxID: // It was not on record when the runner ended.
 			return finding{kind: Outlived, event: run.Created{SandboxID: sandbox.ID, At: sandbox.CreatedAt}}
@@ -183,13 +190,18 @@ func (s survey) census(runners []Record[run.Runner]) Report {
 
 // unrecorded is a sandbox without a record. It gets one, as a runner that no job counts on: it may have a job all the same.
 func (o *Orphans) unrecorded(sandbox Sandbox, s survey) finding {
-	job := s.runs[sandbox.Name.Job].Value.Job
-	if job.ID == 0 {
-		owner, repo, _ := strings.Cut(sandbox.Repo, "/")
-		// As if the owner were an organization. If not, GitHub answers with an error, and not that it knows of no such runner.
-		job = run.Job{ID: sandbox.Name.Job, Owner: owner, Repo: repo, OrgOwned: true, Pool: sandbox.Pool}
-	}
+	job := s.madeFor(sandbox)
 	return finding{name: sandbox.Name, kind: Unrecorded, event: run.Found{
-		Name: sandbox.Name, Job: job, Scope: o.Scope(job), Price: o.Rules.Price(job), SandboxID: sandbox.ID, CreatedAt: sandbox.CreatedAt,
+		Name: sandbox.Name, Job: job, Scope: o.Scope(job), Price: o.Rules.Sandbox(job).Price, SandboxID: sandbox.ID, CreatedAt: sandbox.CreatedAt,
 	}}
+}
+
+// madeFor is the job that a sandbox was made for, by its record or else by what the sandbox says.
+func (s survey) madeFor(sandbox Sandbox) run.Job {
+	if job := s.runs[sandbox.Name.Job].Value.Job; job.ID != 0 {
+		return job
+	}
+	owner, repo, _ := strings.Cut(sandbox.Repo, "/")
+	// As if the owner were an organization. If not, GitHub answers with an error, and not that it knows of no such runner.
+	return run.Job{ID: sandbox.Name.Job, Owner: owner, Repo: repo, OrgOwned: true, Pool: sandbox.Pool}
 }

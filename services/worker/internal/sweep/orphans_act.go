@@ -3,7 +3,9 @@ package sweep
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
+	"time"
 
 	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
@@ -61,9 +63,12 @@ func (o *Orphans) act(ctx context.Context, some []finding, t *tally) (stop bool)
 	if each == nil {
 		each = allAtOnce
 	}
-	kinds, errs := make([]Kind, len(some)), make([]error, len(some))
-	each(len(some), func(i int) { kinds[i], errs[i] = o.setRight(ctx, some[i]) })
+	kinds, again, errs := make([]Kind, len(some)), make([]time.Time, len(some)), make([]error, len(some))
+	each(len(some), func(i int) { kinds[i], again[i], errs[i] = o.setRight(ctx, some[i]) })
 	for i := range some {
+		if !again[i].IsZero() {
+			o.unfinished[some[i].name] = again[i]
+		}
 		stop = t.found(kinds[i], errs[i]) || stop
 	}
 	return stop
@@ -77,19 +82,33 @@ func allAtOnce(n int, do func(i int)) {
 	all.Wait()
 }
 
-// setRight has the finding handled, once it is sure. Kind is empty if there was nothing to do.
-func (o *Orphans) setRight(ctx context.Context, f finding) (Kind, error) {
+// due takes out of unfinished what can come to its end by now.
+func (o *Orphans) due(now time.Time) map[run.Name]bool {
+	due := map[run.Name]bool{}
+	if o.unfinished == nil {
+		o.unfinished = map[run.Name]time.Time{}
+	}
+	maps.DeleteFunc(o.unfinished, func(name run.Name, at time.Time) bool {
+		due[name] = !now.Before(at)
+		return due[name]
+	})
+	return due
+}
+
+// setRight has the finding handled, once it is sure. Kind is empty if there was nothing to do; again is when what was begun can come to its
+// end, as when a sandbox that was ended has ended.
+func (o *Orphans) setRight(ctx context.Context, f finding) (kind Kind, again time.Time, err error) {
 	if f.missing != nil {
 		lives, end, err := o.ask(ctx, *f.missing)
 		if lives || err != nil {
-			return "", err
+			return "", time.Time{}, err
 		}
 		if end != "" {
 			f.event = run.Gone{Reason: end}
 		}
 	}
-	_, err := o.Handler.HandleRunner(ctx, f.name, f.event)
-	return f.kind, err
+	again, err = o.Handler.HandleRunner(ctx, f.name, f.event)
+	return f.kind, again, err
 }
 
 // ask asks Modal about one runner whose sandbox was not listed: whether it lives after all, and else how it ended, if Modal

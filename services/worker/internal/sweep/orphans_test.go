@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/places/placestest"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
@@ -407,6 +408,36 @@ func TestSandboxesComeFirstAndEachInItsTurn(t *testing.T) {
 	}
 }
 
+// A runner that was ended holds a place for as long as its sandbox is not known to have ended, which takes a moment.
+func TestWhatASweepBeginsItBringsToItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{sandboxes: box()}
+		w.runners = []sweep.Record[run.Runner]{record(run.Runner{Name: name(1), State: run.Launched, Job: job(1), SandboxID: "sb-1"}, time.Hour)}
+		o := orphans(w)
+		sweeps := func(want ...told) {
+			t.Helper()
+			w.told = nil
+			report, err := o.RunOnce(t.Context())
+			if diff := cmp.Diff(want, w.told); err != nil || diff != "" {
+				t.Errorf("%v %s", err, diff)
+			}
+			if found := report.Found[sweep.Outlived]; found > 0 {
+				t.Errorf("found %d sandboxes of ended runners", found)
+			}
+		}
+		sweeps(told{Runner: name(1), Event: run.Released{Name: name(1)}})
+		ended := w.runners[0].Value
+		ended.State = run.Ended
+		w.runners, w.sandboxes = []sweep.Record[run.Runner]{record(ended, 0)}, nil
+		sweeps()
+		time.Sleep(soon)
+		sweeps(told{Runner: name(1), Event: run.Gone{}})
+		w.runners[0].Value.State = run.Busy // Whatever it is by then.
+		time.Sleep(soon)
+		sweeps()
+	})
+}
+
 func TestTheCensusCountsWhatThereIs(t *testing.T) {
 	w := &world{
 		sandboxes: []sweep.Sandbox{
@@ -431,4 +462,21 @@ func TestTheCensusCountsWhatThereIs(t *testing.T) {
 	if diff := cmp.Diff(want, report); diff != "" || err != nil {
 		t.Errorf("%v, %s", err, diff)
 	}
+}
+
+// The ledger was lost: whose pool a sandbox is of its tags say.
+func TestASandboxThatIsNotOnRecordHoldsAPlaceOfItsPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{fail: map[string]error{}}
+		o := orphans(w)
+		o.Rules = placestest.Rules{Pools: map[string]places.Limit{"default": {Max: 1}}}
+		w.sandboxes = []sweep.Sandbox{{ID: "sb", Name: name(1), CreatedAt: ago(time.Hour), Deployment: ours, Repo: "octo/repo", Pool: "default"}}
+		if _, err := o.RunOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r, _, _ := w.book.Read(t.Context())
+		if _, obstacle := r.Take(places.AskFor(name(9), job(9), o.Rules), o.Rules, time.Now()); obstacle == nil {
+			t.Errorf("a pool whose max_sandboxes is 1 has %+v, and another one gets a place", r.Held)
+		}
+	})
 }

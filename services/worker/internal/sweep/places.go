@@ -26,9 +26,14 @@ func (o *Orphans) recount(ctx context.Context, s survey, runners []Record[run.Ru
 			}
 		}
 		for name, sandbox := range s.sandboxes {
-			if record := known[places.Key(name)].Value; sandbox.Deployment == s.deployment {
-				r = r.Adopt(places.AskFor(name, record.Job, o.Rules), sandbox.CreatedAt)
+			if sandbox.Deployment != s.deployment {
+				continue
 			}
+			job := known[places.Key(name)].Value.Job
+			if job.ID == 0 {
+				job = s.madeFor(sandbox)
+			}
+			r = r.Adopt(places.AskFor(name, job, o.Rules), sandbox.CreatedAt)
 		}
 		return r
 	})

@@ -79,7 +79,8 @@ type Registrar interface {
 type Jobs interface {
 	// Sight asks for one job.
 	Sight(ctx context.Context, j run.Job) (run.Sighting, error)
-	// Queued lists the jobs of a repository that want a runner, whatever their labels. It is complete, or there is an error.
+	// Queued lists the jobs of a repository that want a runner, whatever their labels. It is complete, or there is an error; what
+	// it holds is true in any case.
 	Queued(ctx context.Context, in Repo) ([]run.Job, error)
 }
 
@@ -93,8 +94,10 @@ type Repo struct {
 type Delivery struct {
 	ID          int64
 	GUID, Event string
-	OK          bool
-	At          time.Time
+	// Repo is GitHub's id of the repository that the event is about; zero if it is about none.
+	Repo int64
+	OK   bool
+	At   time.Time
 }
 
 // Hook is a webhook that events come by: a repository's; an organization's if Repo is empty; the App's if all is zero.

@@ -13,7 +13,8 @@ import (
 
 const (
 	// waitTime is how long a job may wait, or be held, without any change before GitHub is asked about it. A launch fails or
-	// succeeds within minutes, and either changes the record.
+	// succeeds within minutes, and either changes the record. A job that waits for its turn at GitHub may do so for longer: of
+	// thousands of those each question would put the others off.
 	waitTime = 10 * time.Minute
 	// runningTime is the same for a job that runs, for which nothing is to be done but to hear of its end.
 	runningTime = 30 * time.Minute
@@ -46,12 +47,16 @@ func (s *Stuck) RunOnce(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	known := make(map[run.Name]Record[run.Runner], len(runners))
+	for _, record := range runners {
+		known[record.Value.Name] = record
+	}
 	var t tally
-	if s.restart(ctx, runs, runners, began, &t) {
+	if s.restart(ctx, runs, known, began, &t) {
 		return t.result()
 	}
 	for _, record := range s.due(runs, began) {
-		kind, err := s.check(ctx, record, began)
+		kind, err := s.check(ctx, record, known[record.Value.RanOn].Value, began)
 		checked := began
 		if err != nil {
 			checked = began.Add(-patience(record.Value.State))
@@ -65,18 +70,14 @@ func (s *Stuck) RunOnce(ctx context.Context) (Report, error) {
 }
 
 // restart has jobs looked at that wait for a runner which will never take them. GitHub need not be asked: the look finds out.
-func (s *Stuck) restart(ctx context.Context, runs []Record[run.Run], runners []Record[run.Runner], began time.Time, t *tally) (stop bool) {
-	known := make(map[run.Name]Record[run.Runner], len(runners))
-	for _, record := range runners {
-		known[record.Value.Name] = record
-	}
+func (s *Stuck) restart(ctx context.Context, runs []Record[run.Run], known map[run.Name]Record[run.Runner], began time.Time, t *tally) (stop bool) {
 	for _, record := range runs {
 		r := record.Value
 		runner := known[r.Runner] // A record that does not exist has not changed for long.
 		alive := runner.Value.State == run.Launching || runner.Value.State == run.Launched
 		settled := began.Sub(record.ChangedAt) >= grace && began.Sub(runner.ChangedAt) >= grace
-		// One that stands in line is told when there is a place.
-		if r.State != run.Waiting || r.InLine || !settled || alive && runner.Value.For == r.Job.ID {
+		// One that stands in line is told when there is a place, and one that waits for GitHub comes by itself.
+		if r.State != run.Waiting || r.InLine || began.Before(r.Until.Add(grace)) || !settled || alive && runner.Value.For == r.Job.ID {
 			continue
 		}
 		if t.found(Unstarted, s.requeue(ctx, record, run.BySweep)) {
@@ -111,6 +112,9 @@ func (s *Stuck) due(runs []Record[run.Run], began time.Time) []Record[run.Run] {
 			continue
 		}
 		at := record.ChangedAt
+		if r.Until.After(at) {
+			at = r.Until
+		}
 		if checked := before[r.Job.ID]; checked.After(at) {
 			at, s.checked[r.Job.ID] = checked, checked
 		}
@@ -125,8 +129,9 @@ func (s *Stuck) due(runs []Record[run.Run], began time.Time) []Record[run.Run] {
 	return due[:min(maxChecks, len(due))]
 }
 
-// check asks GitHub about one job, and reports what it says if the ledger says otherwise.
-func (s *Stuck) check(ctx context.Context, record Record[run.Run], began time.Time) (Kind, error) {
+// check asks GitHub about one job, and reports what it says if the ledger says otherwise. on is the runner that has the job; a job
+// that GitHub does not show us any more goes on for as long as that one does.
+func (s *Stuck) check(ctx context.Context, record Record[run.Run], on run.Runner, began time.Time) (Kind, error) {
 	r := record.Value
 	seen, err := s.Jobs.Sight(ctx, r.Job)
 	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // GitHub does not say: the job is as it was.
@@ -134,6 +139,9 @@ func (s *Stuck) check(ctx context.Context, record Record[run.Run], began time.Ti
 	}
 	if err != nil {
 		return "", err
+	}
+	if seen.Gone && on.State == run.Busy {
+		return "", nil
 	}
 	switch ev := r.Unheard(seen, began); {
 	case ev != nil:

@@ -1,6 +1,7 @@
 package sweep_test
 
 import (
+	stdcmp "cmp"
 	"errors"
 	"fmt"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -38,6 +40,7 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 		run    run.Run
 		age    time.Duration
 		status run.Sighting
+		on     run.RunnerState // of its runner, if not Launched
 		err    error
 		kind   sweep.Kind
 		want   run.Event
@@ -64,6 +67,11 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 		{name: "a running job that runs is all right", run: runs, age: running, status: says("in_progress")},
 		{name: "one that is completed is over", run: runs, age: running, status: over, kind: sweep.Over, want: finished},
 		{name: "one that began lately is not asked about", run: runs, age: running - 1, status: over},
+		{name: "one that GitHub does not show us any more goes on while its runner does", run: runs, age: running, status: run.Sighting{Gone: true}, on: run.Busy},
+		{
+			name: "and has ended once that has", run: runs, age: running, status: run.Sighting{Gone: true}, on: run.Ended,
+			kind: sweep.Deleted, want: run.Finished{Job: job(1), Conclusion: "gone", Event: run.AskedGitHub},
+		},
 		{name: "one that GitHub calls queued is left as it is", run: runs, age: running, status: says("queued")},
 		{name: "a job that is done is never asked about", run: run.Run{Job: job(1), State: run.Done}, age: time.Hour, status: says("queued")},
 		{name: "one that was given up neither", run: run.Run{Job: job(1), State: run.Dead}, age: time.Hour, status: says("queued")},
@@ -75,6 +83,7 @@ func TestWhatGitHubSaysOfAStuckJobIsReported(t *testing.T) {
 					runs: []sweep.Record[run.Run]{record(tt.run, tt.age)}, runners: living(),
 					statuses: map[int64]run.Sighting{1: tt.status}, fail: map[string]error{"sight": tt.err},
 				}
+				w.runners[0].Value.State = stdcmp.Or(tt.on, run.Launched)
 				report, err := stuck(w).RunOnce(t.Context())
 				if fails := errors.Is(tt.err, errAway) && !errors.Is(tt.err, permanent); (err != nil) != fails {
 					t.Errorf("got %v", err)
@@ -139,6 +148,52 @@ func TestAJobWhoseRunnerWillNotComeIsLookedAtAgain(t *testing.T) {
 	}
 }
 
+func TestAJobThatWaitsForGitHubComesByItself(t *testing.T) {
+	for name, tt := range map[string]struct {
+		until time.Duration
+		want  int
+	}{
+		"not before its time":                       {until: time.Minute},
+		"nor just after, when it is on its way":     {until: -time.Second},
+		"but later, when what was to come was lost": {until: -time.Hour, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				waits := run.Run{Job: job(1), State: run.Waiting, Runner: run.Name{Job: 1, Attempt: 1}, Until: time.Now().Add(tt.until)}
+				w := &world{runs: []sweep.Record[run.Run]{record(waits, old)}}
+				if _, err := stuck(w).RunOnce(t.Context()); err != nil || len(w.told) != tt.want {
+					t.Errorf("told %v, %v; want %d", w.told, err, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestGitHubIsNotAskedAboutAJobThatWaitsForItsTurnThere(t *testing.T) {
+	for turn, tt := range map[string]struct {
+		until time.Duration
+		want  int
+	}{
+		"which is yet to come":               {until: time.Hour},
+		"which has come not long ago":        {until: -time.Minute},
+		"unless nothing came of it for long": {until: -time.Hour, want: 1},
+	} {
+		t.Run(turn, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				waits := waitingOn(1, name(1))
+				waits.Until = time.Now().Add(tt.until)
+				w := &world{
+					statuses: map[int64]run.Sighting{1: {Status: "queued"}}, runners: living(),
+					runs: []sweep.Record[run.Run]{record(waits, 2*time.Hour)},
+				}
+				if _, err := stuck(w).RunOnce(t.Context()); err != nil || w.count("sight") != tt.want {
+					t.Errorf("asked %d times, %v; want %d", w.count("sight"), err, tt.want)
+				}
+			})
+		})
+	}
+}
+
 func TestGitHubIsAskedAboutFiftyJobsARunAndEachInItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const jobs = 120
@@ -173,6 +228,31 @@ func TestGitHubIsAskedAboutFiftyJobsARunAndEachInItsTurn(t *testing.T) {
 			t.Errorf("an hour later %d are asked about, want 50", n)
 		}
 	})
+}
+
+func TestAJobThatWaitsInARepositoryThatIsRemovedEndsAndOthersWaitOn(t *testing.T) {
+	faultstest.Cover(t, "F14")
+	w := &world{
+		statuses: map[int64]run.Sighting{1: {Gone: true}, 2: {Status: "queued"}},
+		runs:     []sweep.Record[run.Run]{record(waitingOn(1, name(1)), time.Hour), record(waitingOn(2, name(2)), time.Hour)},
+		runners:  append(living(), record(run.Runner{Name: name(2), State: run.Launched, For: 2}, time.Hour)),
+	}
+	report, err := stuck(w).RunOnce(t.Context())
+	if diff := cmp.Diff(map[sweep.Kind]int{sweep.Deleted: 1, sweep.Restarted: 1}, report.Found); diff != "" || err != nil {
+		t.Errorf("%v, %s", err, diff)
+	}
+	ended := map[int64]bool{}
+	for _, told := range w.told {
+		switch ev := told.Event.(type) {
+		case run.Finished:
+			ended[ev.Job.ID] = true
+		case run.Queued:
+			ended[ev.Job.ID] = false
+		}
+	}
+	if diff := cmp.Diff(map[int64]bool{1: true, 2: false}, ended); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestNothingIsStuckInAnIncompleteLedger(t *testing.T) {

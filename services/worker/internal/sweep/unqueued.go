@@ -77,10 +77,7 @@ func (u *Unqueued) lookAt(ctx context.Context, in Repo, began time.Time, t *tall
 	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // It was deleted, or is not ours to see any more.
 		return t.found(Unreadable, nil)
 	}
-	if err != nil {
-		return t.found("", err)
-	}
-	for _, j := range jobs {
+	for _, j := range jobs { // A list that is not complete tells of jobs, and says nothing of those that are not on it.
 		j.Pool = u.Pool(j.Labels)
 		if j.Pool == "" || began.Sub(j.CreatedAt) < webhookTime || u.Admit(j) != nil {
 			continue
@@ -89,7 +86,7 @@ func (u *Unqueued) lookAt(ctx context.Context, in Repo, began time.Time, t *tall
 			return true
 		}
 	}
-	return false
+	return t.found("", err)
 }
 
 // hear reports a queued job, unless the ledger knows that it waits, or that it was queued and more has happened since.

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
@@ -93,7 +94,7 @@ func (s *site) run(t *testing.T, d time.Duration) {
 				case <-ctx.Done():
 					return
 				case ev := <-s.told:
-					if _, err := s.launcher.Handle(context.WithoutCancel(ctx), jobOf(ev), ev); err != nil {
+					if _, err := s.launcher.Handle(context.WithoutCancel(ctx), run.JobOf(ev).ID, ev); err != nil {
 						t.Errorf("handle %+v: %v", ev, err)
 					}
 				}
@@ -141,7 +142,7 @@ func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
 		s.launcher = launch.New(launch.Options{
 			Ledger: records, Forge: c, Authors: c, Fleet: c, Queue: c, Observer: c, Places: book, Rules: placestest.Rules{},
 			PoolOf: func(run.Job) (run.Pool, error) { return run.Pool{Name: "default", IdleLimit: 5 * time.Minute}, nil },
-			Admit:  func(run.Job) error { return nil }, Ready: func() error { return nil }, Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
+			Admit:  func(_ context.Context, j run.Job) (run.Job, error) { return j, nil }, Ready: func(run.Job) error { return nil }, Tracer: noop.NewTracerProvider().Tracer(""), Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
 		})
 		for j := range int64(jobs) {
 			c.jobs[j+1] = &ghJob{status: "queued"}

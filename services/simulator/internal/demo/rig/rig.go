@@ -139,6 +139,7 @@ func (r *Rig) startSimulator(ctx context.Context) error {
 		"--seed=" + strconv.FormatUint(r.options.Seed, 10),
 	}
 	spec.Env = slices.Concat(spec.Env, r.githubApp(), []string{
+		"GITHUB_TOKEN=" + r.Secrets.GitHubToken,
 		"MODAL_TOKEN_ID=" + r.Secrets.ModalTokenID, "MODAL_TOKEN_SECRET=" + r.Secrets.ModalTokenSecret,
 	})
 	r.simulator = &part{spec: spec}

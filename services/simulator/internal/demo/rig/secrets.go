@@ -19,6 +19,7 @@ const keyBits = 2048
 type Secrets struct {
 	Webhook          string
 	AppKey           string // PEM
+	GitHubToken      string // of a person
 	ModalTokenID     string
 	ModalTokenSecret string
 }
@@ -30,6 +31,7 @@ type SecretFile string
 const (
 	WebhookSecret    SecretFile = "webhook-secret"
 	AppKey           SecretFile = "app-key.pem"
+	GitHubToken      SecretFile = "github-token"
 	ModalTokenSecret SecretFile = "modal-token-secret" //nolint:gosec // the name of a file
 )
 
@@ -40,7 +42,8 @@ func newSecrets() (Secrets, error) {
 	}
 	content := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	return Secrets{
-		Webhook: rand.Text(), AppKey: string(content), ModalTokenID: "ak-" + rand.Text(), ModalTokenSecret: "as-" + rand.Text(),
+		Webhook: rand.Text(), AppKey: string(content), GitHubToken: "ghp_" + rand.Text(),
+		ModalTokenID: "ak-" + rand.Text(), ModalTokenSecret: "as-" + rand.Text(),
 	}, nil
 }
 
@@ -48,6 +51,7 @@ func (r *Rig) path(f SecretFile) string { return filepath.Join(r.options.Dir, st
 
 func (r *Rig) writeSecrets() error {
 	return errors.Join(r.SetSecret(WebhookSecret, r.Secrets.Webhook), r.SetSecret(AppKey, r.Secrets.AppKey),
+		r.SetSecret(GitHubToken, r.Secrets.GitHubToken),
 		r.SetSecret(ModalTokenSecret, r.Secrets.ModalTokenSecret))
 }
 

@@ -2,7 +2,10 @@ package rig
 
 import (
 	"context"
+	"fmt"
+	"os/exec"
 	"slices"
+	"strings"
 )
 
 // Link is a connection of a program of ours, which Process.Name names, to one of the Targets.
@@ -50,6 +53,19 @@ func (r *Rig) StartWorker(ctx context.Context, n int) error {
 		"MODAL_TOKEN_ID=" + r.Secrets.ModalTokenID, "MODAL_TOKEN_SECRET_FILE=" + r.path(ModalTokenSecret),
 	}, r.githubApp(), r.options.Env)
 	return w.startService(ctx, "worker started")
+}
+
+// RunWorker runs a command of the worker program to its end, in the environment of the worker n and with more variables, and returns
+// what it printed. The error is an [*exec.ExitError] if it ended with another exit code than 0.
+func (r *Rig) RunWorker(ctx context.Context, n int, more []string, args ...string) (string, error) {
+	spec := r.workers[n].spec
+	cmd := exec.CommandContext(ctx, spec.Path, args...) //nolint:gosec // a program of ours
+	cmd.Env, cmd.Dir = slices.Concat(spec.Env, more), spec.Dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("worker %s: %w", strings.Join(args, " "), err)
+	}
+	return string(out), nil
 }
 
 // AwaitReady waits until every ingress and worker that runs is ready.

@@ -96,6 +96,29 @@ func (s *Simulator) AddOwner(ctx context.Context, login string, org bool, repos 
 	return s.post(ctx, "/installations", map[string]any{"owner": login})
 }
 
+// AddEnterprise creates an organization of an enterprise with private repositories, where no App is installed.
+func (s *Simulator) AddEnterprise(ctx context.Context, slug, login string, repos ...string) error {
+	if err := s.post(ctx, "/owners", map[string]any{"login": login, "org": true, "enterprise": slug}); err != nil {
+		return err
+	}
+	for _, name := range repos {
+		if err := s.post(ctx, "/repos", map[string]any{"owner": login, "name": name, "private": true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddHook sends the webhooks of an enterprise or organization to url, signed with secret.
+func (s *Simulator) AddHook(ctx context.Context, kind hooks.Kind, owner, url, secret string) error {
+	return s.post(ctx, "/hooks", map[string]any{"kind": kind, "owner": owner, "url": url, "secret": secret})
+}
+
+// AddGroup creates a runner group of an organization or, by its page enterprises/SLUG, of an enterprise.
+func (s *Simulator) AddGroup(ctx context.Context, owner, name string) error {
+	return s.post(ctx, "/groups", map[string]any{"owner": owner, "name": name})
+}
+
 // AddAppHook sends the App's webhooks to url, signed with secret.
 func (s *Simulator) AddAppHook(ctx context.Context, url, secret string) error {
 	return s.post(ctx, "/hooks", map[string]any{"kind": hooks.App, "url": url, "secret": secret})
@@ -133,6 +156,12 @@ func (s *Simulator) Make(ctx context.Context, o fakemodal.Objects) error {
 func (s *Simulator) GitHub(ctx context.Context) (state control.State, err error) {
 	err = s.call(ctx, http.MethodGet, control.Prefix+"/state", nil, &state)
 	return state, err
+}
+
+// Accepted are the jobs of which a webhook was answered with 2xx that says that they are queued.
+func (s *Simulator) Accepted(ctx context.Context) (jobs []int64, err error) {
+	err = s.call(ctx, http.MethodGet, control.Prefix+"/accepted", nil, &jobs)
+	return jobs, err
 }
 
 // Modal is the state of Modal.

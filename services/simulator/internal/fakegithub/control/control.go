@@ -29,7 +29,7 @@ var errRequest = errors.New("bad request")
 
 // New makes the handler:
 //
-//	POST {Prefix}/owners            {"login","org"}                       -> world.Owner
+//	POST {Prefix}/owners            {"login","org","enterprise"}          -> world.Owner
 //	POST {Prefix}/repos             {"owner","name","private"}            -> world.Repo
 //	POST {Prefix}/groups            {"owner","name"}                      -> {"id"}
 //	POST {Prefix}/installations     {"owner","repos"}                     -> world.Installation
@@ -40,6 +40,7 @@ var errRequest = errors.New("bad request")
 //	POST {Prefix}/releases          {"version","minimum"}: publish a runner, refuse those below minimum
 //	PUT  {Prefix}/faults            [fault.Rule]
 //	GET  {Prefix}/state                                                   -> State
+//	GET  {Prefix}/accepted                                                -> hooks.Hooks.Accepted
 //
 // Errors are {"error"} with 400, 404 or 409.
 func New(gh *fakegithub.GitHub) http.Handler {
@@ -58,6 +59,7 @@ func New(gh *fakegithub.GitHub) http.Handler {
 		"POST " + Prefix + "/releases":          s.release,
 		"PUT " + Prefix + "/faults":             s.faults,
 		"GET " + Prefix + "/state":              func(*http.Request) (any, error) { return Read(gh), nil },
+		"GET " + Prefix + "/accepted":           func(*http.Request) (any, error) { return gh.Hooks.Accepted(), nil },
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -117,13 +119,18 @@ func onID(do func(int64) error) func(*http.Request) (any, error) {
 
 func (s server) owner(r *http.Request) (any, error) {
 	in, err := decode[struct {
-		Login string `json:"login"`
-		Org   bool   `json:"org"`
+		Login      string `json:"login"`
+		Org        bool   `json:"org"`
+		Enterprise string `json:"enterprise"`
 	}](r)
 	if err != nil {
 		return nil, err
 	}
-	return s.gh.World.AddOwner(in.Login, in.Org)
+	made, err := s.gh.World.AddOwner(in.Login, in.Org)
+	if err != nil || in.Enterprise == "" {
+		return made, err
+	}
+	return s.gh.World.Join(in.Login, in.Enterprise)
 }
 
 func (s server) repo(r *http.Request) (any, error) {
@@ -175,12 +182,14 @@ func (s server) hook(r *http.Request) (any, error) {
 	switch in.Kind {
 	case hooks.App:
 		return s.gh.AddAppHook(in.URL, in.Secret), nil
+	case hooks.Enterprise:
+		return s.gh.AddEnterpriseHook(in.Owner, in.URL, in.Secret)
 	case hooks.Organization:
 		return s.gh.AddOrgHook(in.Owner, in.URL, in.Secret)
 	case hooks.Repository:
 		return s.gh.AddRepoHook(in.Owner, in.Repo, in.URL, in.Secret)
 	default:
-		return nil, fmt.Errorf("%w: kind: must be integration, organization or repository (got %q)", errRequest, in.Kind)
+		return nil, fmt.Errorf("%w: kind: must be integration, enterprise, organization or repository (got %q)", errRequest, in.Kind)
 	}
 }
 

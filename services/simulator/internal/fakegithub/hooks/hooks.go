@@ -33,6 +33,7 @@ type Kind string
 // The kinds of hooks.
 const (
 	App          Kind = "integration"
+	Enterprise   Kind = "business"
 	Organization Kind = "organization"
 	Repository   Kind = "repository"
 )
@@ -41,7 +42,7 @@ const (
 type Hook struct {
 	ID       int64  `json:"id"`
 	Kind     Kind   `json:"kind"`
-	Target   string `json:"target,omitempty"` // the organization, or "owner/name"; empty for the App's hook
+	Target   string `json:"target,omitempty"` // the enterprise, the organization, or "owner/name"; empty for the App's hook
 	TargetID int64  `json:"target_id"`
 	URL      string `json:"url"`
 	Secret   string `json:"-"` // signs every delivery; empty means unsigned, as at GitHub
@@ -140,6 +141,10 @@ func (h *Hooks) JobEvent(e world.Event) {
 		switch k.Kind {
 		case App:
 			if installation = e.Installation; installation == 0 {
+				continue
+			}
+		case Enterprise:
+			if !strings.EqualFold(k.Target, e.Owner.Enterprise) {
 				continue
 			}
 		case Organization:

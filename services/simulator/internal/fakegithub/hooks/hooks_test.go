@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,37 @@ func TestSlowReceiverTimesOutAfterTenSeconds(t *testing.T) {
 		list, _ := h.Deliveries(hooks.Query{Hook: hook.ID, Limit: 10})
 		if len(list) != 2 || list[0]["status"] != "timed out" || list[0]["status_code"] != 0 {
 			t.Errorf("listed %+v, want the ping and the event timed out", list)
+		}
+	})
+}
+
+func TestAJobIsAcceptedOnceAWebhookSaysThatItIsQueuedAndIsAnsweredWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		status := http.StatusServiceUnavailable
+		h, _ := newHooks(t, nil, func(r *http.Request) (*http.Response, error) {
+			resp, err := accepted(r)
+			resp.StatusCode = status
+			return resp, err
+		})
+		for _, tt := range []struct {
+			name   string
+			action string
+			status int
+			want   []int64
+		}{
+			{"one that is refused", "queued", http.StatusServiceUnavailable, []int64{}},
+			{"another action", "in_progress", http.StatusAccepted, []int64{}},
+			{"one that is stored", "queued", http.StatusAccepted, []int64{1}},
+			{"the same once more", "queued", http.StatusAccepted, []int64{1}},
+		} {
+			status = tt.status
+			e := event()
+			e.Action = tt.action
+			h.JobEvent(e)
+			synctest.Wait()
+			if got := h.Accepted(); !slices.Equal(got, tt.want) {
+				t.Errorf("after %s: %v, want %v", tt.name, got, tt.want)
+			}
 		}
 	})
 }

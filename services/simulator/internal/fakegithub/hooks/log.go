@@ -43,6 +43,21 @@ func (h *Hooks) Deliveries(q Query) ([]shape.Object, int64) {
 	return out, 0
 }
 
+// Accepted are the jobs of which a webhook was answered with 2xx that says that they are queued, in the order of their ids. What
+// GitHub has forgotten of deliveries, after three days, is not among them.
+func (h *Hooks) Accepted() []int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	jobs := []int64{}
+	for _, d := range h.kept {
+		if d.job != nil && d.job.Action == "queued" && d.result.code >= 200 && d.result.code < 300 {
+			jobs = append(jobs, d.job.Job.ID)
+		}
+	}
+	slices.Sort(jobs)
+	return slices.Compact(jobs)
+}
+
 func (d *delivery) matches(status string) bool {
 	switch status {
 	case "success":

@@ -48,8 +48,8 @@ func conclusion(c world.Conclusion) any {
 	return c
 }
 
-// Run renders a workflow run of a repository.
-func (l Links) Run(r world.Run, repo world.Repo, owner world.Owner) Object {
+// Run renders a workflow run of a repository. head is the rendering of the repository that its commit is of.
+func (l Links) Run(r world.Run, repo world.Repo, owner world.Owner, head Object) Object {
 	api := fmt.Sprintf("%s/repos/%s/actions/runs/%d", l.API, r.Repo, r.ID)
 	author := Object{"name": "octocat", "email": "octocat@github.com"}
 	return Object{
@@ -66,7 +66,7 @@ func (l Links) Run(r world.Run, repo world.Repo, owner world.Owner) Object {
 		"head_commit": Object{
 			"id": r.SHA, "tree_id": r.SHA, "message": r.Workflow, "timestamp": Time(r.CreatedAt), "author": author, "committer": author,
 		},
-		"repository": l.Repo(repo, owner), "head_repository": l.Repo(repo, owner),
+		"repository": l.Repo(repo, owner), "head_repository": head,
 	}
 }
 
@@ -89,6 +89,9 @@ func (l Links) JobPayload(e world.Event, installation int64) Object {
 	}
 	if e.Owner.Org {
 		out["organization"] = l.Organization(e.Owner)
+	}
+	if e.Owner.Enterprise != "" {
+		out["enterprise"] = l.Enterprise(e.Owner.Enterprise)
 	}
 	if e.Job.Environment != "" && e.Action != "waiting" { // as octokit's examples have it
 		out["deployment"] = l.Deployment(e.Job, e.Run)

@@ -7,6 +7,7 @@ package shape
 import (
 	"encoding/base64"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"time"
 
@@ -73,6 +74,18 @@ func (l Links) Organization(o world.Owner) Object {
 	}
 }
 
+// Enterprise renders the "enterprise" of a payload.
+func (l Links) Enterprise(slug string) Object {
+	id := EnterpriseID(slug)
+	return Object{
+		"id": id, "slug": slug, "name": slug, "node_id": NodeID("Business", id), "avatar_url": l.HTML + "/avatars/b/" + slug, "description": nil,
+		"website_url": nil, "html_url": l.HTML + "/enterprises/" + slug, "created_at": nil, "updated_at": nil,
+	}
+}
+
+// EnterpriseID is the id of an enterprise.
+func EnterpriseID(slug string) int64 { return int64(crc32.ChecksumIEEE([]byte(strings.ToLower(slug)))) }
+
 // repoLinks are the URLs of a repository below its own, as "name suffix".
 const repoLinks = `forks_url /forks|keys_url /keys{/key_id}|collaborators_url /collaborators{/collaborator}|teams_url /teams|hooks_url /hooks` +
 	`|issue_events_url /issues/events{/number}|events_url /events|assignees_url /assignees{/user}|branches_url /branches{/branch}` +
@@ -127,4 +140,22 @@ func Runner(r world.Runner) Object {
 		"id": r.ID, "name": r.Name, "os": r.OS, "status": status, "busy": r.Busy, "labels": labels,
 		"runner_group_id": r.GroupID, "ephemeral": true, "version": version,
 	}
+}
+
+// Group renders a runner group that all repositories of its organization, or all organizations of its enterprise, may use.
+func Group(api string, s world.Scope, g world.Group) Object {
+	out := Object{
+		"id": g.ID, "name": g.Name, "visibility": "all", "default": g.ID == world.DefaultGroup,
+		"allows_public_repositories": false, "restricted_to_workflows": false, "selected_workflows": []string{},
+		"workflow_restrictions_read_only": false,
+	}
+	self := fmt.Sprintf("%s/orgs/%s/actions/runner-groups/%d", api, s.Owner, g.ID)
+	if s.Enterprise != "" {
+		self = fmt.Sprintf("%s/enterprises/%s/actions/runner-groups/%d", api, s.Enterprise, g.ID)
+		out["selected_organizations_url"] = self + "/organizations"
+	} else {
+		out["inherited"] = false
+	}
+	out["runners_url"] = self + "/runners"
+	return out
 }

@@ -17,11 +17,18 @@ type Image struct {
 	ID string
 	// BuiltAt is when the build ends.
 	BuiltAt time.Time
+	log     string
 	failure error // how it ends
 	version string
 }
 
 func (i *Image) building() bool { return time.Now().Before(i.BuiltAt) }
+
+// Log is what its build said.
+func (i *Image) Log() string { return i.log }
+
+// Failed reports whether the build ends without an image.
+func (i *Image) Failed() bool { return i.failure != nil }
 
 // Result returns nil while the image is being built.
 func (i *Image) Result() *pb.GenericResult {
@@ -52,6 +59,10 @@ type Images struct {
 	byRecipe map[[sha256.Size]byte]*Image
 	tags     map[scope]string // to the id
 	builds   int
+	layers   []ImageRecord
+	// failing are instructions by what their builds say, registries the private ones.
+	failing    map[string]string
+	registries map[string]Login
 }
 
 // NewImages returns a workspace without images. A layer takes buildTime to build and then fails if buildError, which
@@ -60,6 +71,7 @@ func NewImages(buildTime time.Duration, buildError func([]string) error) *Images
 	return &Images{
 		buildTime: buildTime, buildError: buildError,
 		byID: map[string]*Image{}, byRecipe: map[[sha256.Size]byte]*Image{}, tags: map[scope]string{},
+		failing: map[string]string{}, registries: map[string]Login{},
 	}
 }
 
@@ -71,8 +83,8 @@ func (im *Images) Count() int {
 }
 
 // Build returns the layer of the recipe, and starts to build it unless that was done before. A build that failed is
-// done anew.
-func (im *Images) Build(req *pb.ImageGetOrCreateRequest) (*Image, error) {
+// done anew. secret has the variables of the registry's secret, if there is one.
+func (im *Images) Build(req *pb.ImageGetOrCreateRequest, secret map[string]string) (*Image, error) {
 	recipe, err := recipeOf(req)
 	if err != nil {
 		return nil, err
@@ -89,8 +101,13 @@ func (im *Images) Build(req *pb.ImageGetOrCreateRequest) (*Image, error) {
 	}
 	im.builds++
 	made := &Image{ID: newID("im"), BuiltAt: time.Now().Add(im.buildTime), version: req.GetBuilderVersion()}
-	if im.buildError != nil {
-		made.failure = im.buildError(req.GetImage().GetDockerfileCommands())
+	made.log, made.failure = im.outcome(req.GetImage(), secret)
+	if made.failure == nil {
+		layer := ImageRecord{ID: made.ID, Dockerfile: req.GetImage().GetDockerfileCommands()}
+		for _, base := range req.GetImage().GetBaseImages() {
+			layer.Base = base.GetImageId()
+		}
+		im.layers = append(im.layers, layer)
 	}
 	im.byID[made.ID] = made
 	if !req.GetIgnoreCache() {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
@@ -23,6 +24,10 @@ const (
 	// The limits of a variable's name and value, in bytes. Source: modal.com/docs/guide/secrets.
 	maxEnvKey   = 16_384
 	maxEnvValue = 32_768
+	// minMachineMemory is the least of a virtual machine, in MiB (modal.com/docs/guide/vm-sandboxes).
+	minMachineMemory = 1024
+	// identityToken is the variable by which a sandbox shows clouds who it is (modal.com/docs/guide/oidc-integration).
+	identityToken = "MODAL_IDENTITY_TOKEN" //nolint:gosec // its name
 )
 
 // create starts a sandbox after it has checked what the request refers to.
@@ -49,6 +54,9 @@ func (c *ControlPlane) create(ctx context.Context, spec sandbox.Spec, sources []
 		return nil, err
 	}
 	spec.Env = env
+	if spec.Definition.GetIncludeOidcIdentityToken() {
+		env[identityToken] = "header.claims.signature" // In the form of a JWT; nobody here trusts it.
+	}
 	if key := auth.Header(ctx, "x-idempotency-key"); key != "" {
 		spec.IdempotencyKey = string(spec.Backend) + " " + key
 	}
@@ -69,6 +77,9 @@ func checkDefinition(def *pb.Sandbox) error {
 	if runtime := def.GetRuntime(); runtime != "" && runtime != "gvisor" && runtime != "vm" {
 		return status.Errorf(codes.InvalidArgument, "runtime: must be gvisor or vm (got %q)", runtime)
 	}
+	if memory := def.GetResources().GetMemoryMb(); def.GetRuntime() == "vm" && memory < minMachineMemory {
+		return status.Errorf(codes.InvalidArgument, "resources.memory_mb: must be at least %d for a virtual machine (got %d)", minMachineMemory, memory)
+	}
 	return checkNetwork(def.GetNetworkAccess())
 }
 
@@ -80,6 +91,8 @@ func checkMounts(mounts []*pb.VolumeMount) error {
 		switch {
 		case !path.IsAbs(at) || path.Clean(at) != at || slices.Contains([]string{"/", "/root", "/tmp"}, at):
 			return status.Errorf(codes.InvalidArgument, "volume_mounts: mount_path must be absolute and none of /, /root, /tmp (got %q)", at)
+		case m.GetSubPath() != "" && path.Join("/", m.GetSubPath()) != "/"+strings.TrimPrefix(m.GetSubPath(), "/"):
+			return status.Errorf(codes.InvalidArgument, "volume_mounts: sub_path must be as short as it can be (got %q)", m.GetSubPath())
 		case used[at]:
 			return status.Errorf(codes.InvalidArgument, "volume_mounts: mount_path must come once (got %q)", at)
 		}

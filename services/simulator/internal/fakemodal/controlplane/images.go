@@ -10,7 +10,8 @@ import (
 	"modal-github-runner/services/simulator/internal/fakemodal/wire"
 )
 
-// ImageGetOrCreate answers with the layer's id at once, and with the build's result if it has ended.
+// ImageGetOrCreate answers with the layer's id at once, and with the build's result if it has ended well. One that failed was begun
+// anew, and who joins it hears what it says.
 func (c *ControlPlane) ImageGetOrCreate(_ context.Context, req *pb.ImageGetOrCreateRequest) (*pb.ImageGetOrCreateResponse, error) {
 	if _, err := c.Objects.Apps.Find(req.GetAppId()); err != nil {
 		return nil, err
@@ -18,16 +19,30 @@ func (c *ControlPlane) ImageGetOrCreate(_ context.Context, req *pb.ImageGetOrCre
 	if _, err := c.Objects.Variables(secretIDs(req.GetImage().GetSecretIds())); err != nil {
 		return nil, err
 	}
-	image, err := c.Images.Build(req)
+	login, err := c.Objects.Variables(secretIDs(registrySecret(req.GetImage())))
 	if err != nil {
 		return nil, err
 	}
-	return pb.ImageGetOrCreateResponse_builder{
-		ImageId: image.ID, Result: image.Result(), Metadata: image.Metadata(),
-	}.Build(), nil
+	image, err := c.Images.Build(req, login)
+	if err != nil {
+		return nil, err
+	}
+	answer := pb.ImageGetOrCreateResponse_builder{ImageId: image.ID, Metadata: image.Metadata()}
+	if !image.Failed() {
+		answer.Result = image.Result()
+	}
+	return answer.Build(), nil
 }
 
-// ImageJoinStreaming sends the build's result when there is one. It ends without after the request's timeout; the
+// registrySecret is the id of the secret that logs in to the base's registry, if there is one.
+func registrySecret(image *pb.Image) []string {
+	if id := image.GetImageRegistryConfig().GetSecretId(); id != "" {
+		return []string{id}
+	}
+	return nil
+}
+
+// ImageJoinStreaming sends what the build says and its result when there is one. It ends without after the request's timeout; the
 // client then calls again.
 func (c *ControlPlane) ImageJoinStreaming(req *pb.ImageJoinStreamingRequest, stream grpc.ServerStreamingServer[pb.ImageJoinStreamingResponse]) error {
 	image, err := c.Images.Find(req.GetImageId())
@@ -41,8 +56,14 @@ func (c *ControlPlane) ImageJoinStreaming(req *pb.ImageJoinStreamingRequest, str
 	if result == nil {
 		return nil
 	}
+	if req.GetLastEntryId() == "" {
+		said := pb.TaskLogs_builder{Data: image.Log(), FileDescriptor: pb.FileDescriptor_FILE_DESCRIPTOR_STDOUT}.Build()
+		if err := stream.Send(pb.ImageJoinStreamingResponse_builder{TaskLogs: []*pb.TaskLogs{said}, EntryId: "1-0"}.Build()); err != nil {
+			return err
+		}
+	}
 	return stream.Send(pb.ImageJoinStreamingResponse_builder{
-		Result: result, EntryId: "1-0", Eof: true, Metadata: image.Metadata(),
+		Result: result, EntryId: "2-0", Eof: true, Metadata: image.Metadata(),
 	}.Build())
 }
 

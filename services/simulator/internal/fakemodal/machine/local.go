@@ -19,8 +19,10 @@ import (
 const (
 	// markerName is the variable by which the processes of a machine are found wherever they have moved.
 	markerName = "SIMULATOR_SANDBOX_ID"
-	// defaultPath is Debian's, as images that are built on it have.
-	defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	// dockerName is the variable that is 1 where Program.Docker is true.
+	dockerName = "SIMULATOR_DOCKER"
+	// DefaultPath is Debian's, as images that are built on it have.
+	DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	// drainTime bounds the wait for output that a process holds open beyond the program's end.
 	drainTime = time.Second
 )
@@ -33,6 +35,9 @@ type Local struct {
 	Root string
 	// Env holds the variables that the image would set, PATH among them if Debian's does not fit.
 	Env map[string]string
+	// Volumes has what machines mount; nil means that mounts are not there at all. A variable whose value is the path of a mount, or
+	// one in it, has the machine's directory for it instead.
+	Volumes *Volumes
 }
 
 // Open makes the machine's directory.
@@ -41,17 +46,27 @@ func (l Local) Open(id string) (Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the sandbox's directory: %w", err)
 	}
-	return &localMachine{id: id, dir: dir, image: l.Env}, nil
+	return &localMachine{id: id, dir: dir, image: l.Env, volumes: l.Volumes}, nil
 }
 
 type localMachine struct {
 	id, dir string
 	image   map[string]string
+	volumes *Volumes
 	execs   atomic.Bool // an Exec has run, so that Close must look for what it left
 }
 
 func (m *localMachine) Main(ctx context.Context, p Program) (int, error) {
-	return m.run(ctx, p, func() error { return killMarked(m.marker()) })
+	mounts, err := m.volumes.mount(p.Mounts, m.dir)
+	if err != nil {
+		return 0, err
+	}
+	p.Env = inMounts(p.Env, mounts)
+	code, err := m.run(ctx, p, func() error { return killMarked(m.marker()) })
+	if failed := m.volumes.commit(mounts); failed != nil {
+		return code, errors.Join(err, failed)
+	}
+	return code, err
 }
 
 func (m *localMachine) Exec(ctx context.Context, p Program) (int, error) {
@@ -145,11 +160,15 @@ func (m *localMachine) command(p Program) (*exec.Cmd, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the working directory: %w", err)
 	}
-	env := map[string]string{"PATH": defaultPath}
+	env := map[string]string{"PATH": DefaultPath}
 	maps.Copy(env, m.image)
 	maps.Copy(env, p.Env)
 	// These stay the machine's own whatever a client sets, so that nothing is written outside of its directory.
 	env["HOME"], env["TMPDIR"], env["PWD"], env[markerName] = m.dir, m.dir, dir, m.id
+	delete(env, dockerName)
+	if p.Docker {
+		env[dockerName] = "1"
+	}
 	path, err := lookPath(env["PATH"], p.Args[0])
 	if err != nil {
 		return nil, err

@@ -18,6 +18,10 @@ type Program struct {
 	Env map[string]string
 	// Dir is the working directory, taken below the machine's own one and made if missing. Empty means the latter.
 	Dir string
+	// Mounts are there for Main only.
+	Mounts []Mount
+	// Docker says that the machine lets an engine of Docker's run.
+	Docker bool
 	// Stdout and Stderr get the output; they must not be nil. Writes to the two come from two goroutines.
 	Stdout, Stderr io.Writer
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	pb "github.com/modal-labs/modal-client/go/proto/modal_proto"
+
 	"modal-github-runner/services/simulator/internal/fakemodal/machine"
 )
 
@@ -67,9 +69,22 @@ func (s *Sandbox) start(m machine.Machine) machine.Program {
 		args = []string{"sleep", "infinity"} // a sandbox without a command stays until it is ended
 	}
 	return machine.Program{
-		Args: args, Env: s.env, Dir: s.spec.Definition.GetWorkdir(),
+		Args: args, Env: s.env, Dir: s.spec.Definition.GetWorkdir(), Mounts: machineMounts(s.spec.Definition), Docker: allowsDocker(s.spec.Definition),
 		Stdout: s.output.Writer(Stdout), Stderr: s.output.Writer(Stderr),
 	}
+}
+
+func machineMounts(def *pb.Sandbox) []machine.Mount {
+	var mounts []machine.Mount
+	for _, m := range def.GetVolumeMounts() {
+		mounts = append(mounts, machine.Mount{Volume: m.GetVolumeId(), SubPath: m.GetSubPath(), Path: m.GetMountPath(), ReadOnly: m.GetReadOnly()})
+	}
+	return mounts
+}
+
+// allowsDocker follows modal.com/docs/guide/docker-in-sandboxes.
+func allowsDocker(def *pb.Sandbox) bool {
+	return def.GetRuntime() == "vm" || def.GetExperimentalOptionsV2()["enable_docker"] == "true"
 }
 
 // endExecs refuses further execs, ends those that run and waits for them.

@@ -84,7 +84,9 @@ type Record struct {
 	Regions      []string `json:"regions,omitempty"`
 	Cloud        string   `json:"cloud,omitempty"`
 	Runtime      string   `json:"runtime,omitempty"`
-	Mounts       []Mount  `json:"mounts,omitempty"` // by their paths
+	// Options are those that the SDK calls experimental.
+	Options map[string]string `json:"experimental_options,omitempty"`
+	Mounts  []Mount           `json:"mounts,omitempty"` // by their paths
 	// Network is open, blocked or allowlist; Domains and CIDRs are what the last one allows.
 	Network    string      `json:"network,omitempty"`
 	Domains    []string    `json:"domains,omitempty"`
@@ -95,6 +97,8 @@ type Record struct {
 // Mount is a volume in a sandbox.
 type Mount struct {
 	VolumeID string `json:"volume_id"`
+	// SubPath is the directory of the volume; empty is all of it.
+	SubPath  string `json:"sub_path,omitempty"`
 	Path     string `json:"path"`
 	ReadOnly bool   `json:"read_only,omitempty"`
 }
@@ -173,7 +177,8 @@ func (s *Sandbox) Record() Record {
 		MilliCPU: resources.GetMilliCpu(), MilliCPUMax: resources.GetMilliCpuMax(),
 		MemoryMiB: resources.GetMemoryMb(), MemoryMaxMiB: resources.GetMemoryMbMax(),
 		GPU: resources.GetGpuConfig().GetGpuType(), GPUs: resources.GetGpuConfig().GetCount(),
-		Regions: def.GetSchedulerPlacement().GetRegions(), Cloud: def.GetCloudProviderStr(), Runtime: def.GetRuntime(), Mounts: mountsOf(def),
+		Regions: def.GetSchedulerPlacement().GetRegions(), Cloud: def.GetCloudProviderStr(), Runtime: def.GetRuntime(),
+		Options: def.GetExperimentalOptionsV2(), Mounts: mountsOf(def),
 		Network: strings.ToLower(def.GetNetworkAccess().GetNetworkAccessType().String()),
 		Domains: def.GetNetworkAccess().GetAllowedDomains(), CIDRs: def.GetNetworkAccess().GetAllowedCidrs(),
 		Definition: def,
@@ -183,7 +188,7 @@ func (s *Sandbox) Record() Record {
 func mountsOf(def *pb.Sandbox) []Mount {
 	var mounts []Mount
 	for _, m := range def.GetVolumeMounts() {
-		mounts = append(mounts, Mount{VolumeID: m.GetVolumeId(), Path: m.GetMountPath(), ReadOnly: m.GetReadOnly()})
+		mounts = append(mounts, Mount{VolumeID: m.GetVolumeId(), SubPath: m.GetSubPath(), Path: m.GetMountPath(), ReadOnly: m.GetReadOnly()})
 	}
 	slices.SortFunc(mounts, func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
 	return mounts

@@ -34,6 +34,8 @@ type Options struct {
 	Executor machine.Executor
 	// Latency is the time from a sandbox's creation to the start of its program.
 	Latency time.Duration
+	// Late is asked for each sandbox how much later than that it starts. Nil means no later.
+	Late func() time.Duration
 	// OutputLimit is how many bytes of a program's output are kept; the oldest go first.
 	OutputLimit int
 	Limits      Limits
@@ -121,8 +123,12 @@ func (st *Store) admit(spec Spec) error {
 // add makes the sandbox known. The caller holds mu.
 func (st *Store) add(spec Spec) *Sandbox {
 	created := st.nextCreation()
+	latency := st.options.Latency
+	if st.options.Late != nil {
+		latency += st.options.Late()
+	}
 	s := &Sandbox{
-		id: newID(spec.Backend), taskID: newTaskID(), createdAt: created, startAt: created.Add(st.options.Latency),
+		id: newID(spec.Backend), taskID: newTaskID(), createdAt: created, startAt: created.Add(latency),
 		timeout: DefaultTimeout, output: newLog(st.options.OutputLimit), started: make(chan struct{}),
 		done: make(chan struct{}), spec: spec,
 		env: spec.Env, envKeys: slices.Sorted(maps.Keys(spec.Env)), tags: maps.Clone(spec.Tags),

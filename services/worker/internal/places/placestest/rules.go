@@ -2,14 +2,20 @@
 package placestest
 
 import (
+	"strings"
+	"time"
+
 	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
-// Rules are those that limit each scope as it says; the zero value limits nothing and charges nothing.
+// Rules are those that limit each scope as it says; the zero value limits nothing and charges nothing. A label
+// such as gpu:t4 makes a kind of its own.
 type Rules struct {
-	// USD is the price of every sandbox, in US dollars a second.
-	USD    float64
+	// USD is the price of every sandbox, in US dollars a second; Timeout and StartLimit are every sandbox's, too.
+	USD                 float64
+	Timeout, StartLimit time.Duration
+
 	Fleet  places.Limit
 	Pools  map[string]places.Limit
 	Rates  map[string]float64
@@ -18,8 +24,16 @@ type Rules struct {
 	Repos map[string]places.Share
 }
 
-// Price implements places.Rules.
-func (r Rules) Price(run.Job) float64 { return r.USD }
+// Sandbox implements places.Rules.
+func (r Rules) Sandbox(j run.Job) places.Sandbox {
+	s := places.Sandbox{Price: r.USD, Timeout: r.Timeout, StartLimit: r.StartLimit}
+	for _, label := range j.Labels {
+		if strings.HasPrefix(label, "gpu:") {
+			s.Kind = j.Pool + " " + label
+		}
+	}
+	return s
+}
 
 // All implements places.Rules.
 func (r Rules) All() places.Limit { return r.Fleet }

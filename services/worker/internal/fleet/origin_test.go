@@ -1,0 +1,52 @@
+package fleet_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// GitHub gives a job of a fork to any runner with its labels. Where none may run, no step of it does.
+func TestNoStepOfAForksJobRunsInASandboxForOthers(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("there is no Node.js here, which the real runner brings along")
+	}
+	request := func(head string) string {
+		return `{"repository": {"id": 1}, "pull_request": {"head": {"repo": ` + head + `}}}`
+	}
+	for name, test := range map[string]struct {
+		event, name string
+		untrusted   bool
+		ends        bool
+	}{
+		"a push":                              {event: `{"repository": {"id": 1}}`},
+		"a pull request of the repository":    {event: request(`{"id": 1}`)},
+		"a pull request of a fork":            {event: request(`{"id": 2}`), ends: true},
+		"one whose fork is gone":              {event: request(`null`), ends: true},
+		"one that says it is no fork":         {event: `{"repository": {"id": 1}, "pull_request": {"body": "\"repo\": {\"id\": 1}", "head": {"repo": {"id": 2}}}}`, ends: true},
+		"one that runs the repository's code": {event: request(`{"id": 2}`), name: "pull_request_target"},
+		"where jobs of forks may run":         {event: request(`{"id": 2}`), untrusted: true},
+		"an event that is not told":           {event: ""},
+		"an event that is of no known form":   {event: "{"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eventName := "pull_request"
+			if test.name != "" {
+				eventName = test.name
+			}
+			env := []string{"NODE=" + node, "EVENT=" + test.event, "GITHUB_EVENT_NAME=" + eventName}
+			if !test.untrusted {
+				env = append(env, "RUNNER_TRUSTED=1")
+			}
+			p := startSandboxWith(t, "600", `mkdir -p "$ACTIONS_RUNNER_HOME/externals/node20/bin" && ln -s "$NODE" "$ACTIONS_RUNNER_HOME/externals/node20/bin/node"
+				printf %s "$EVENT" >event.json; export GITHUB_EVENT_PATH=$PWD/event.json
+				NODE_OPTIONS='--import=data:text/javascript,process.exit(0)' BASH_ENV='$(exit 0)' "$ACTIONS_RUNNER_HOOK_JOB_STARTED"; echo "a step runs"`, env, nil)
+			_, rest := p.end(t)
+			if ended := !strings.Contains(rest, "a step runs"); ended != test.ends || ended != strings.Contains(p.errs.String(), "a job of a fork was given this runner") {
+				t.Errorf("ended: %v, want %v; %s %s", ended, test.ends, rest, p.errs)
+			}
+		})
+	}
+}

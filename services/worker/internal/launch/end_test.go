@@ -1,0 +1,191 @@
+package launch_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"modal-github-runner/services/worker/internal/launch"
+	"modal-github-runner/services/worker/internal/run"
+)
+
+// scripted is a sandbox that says one thing after the other, and GitHub with it; each call is written down.
+type scripted struct {
+	launch.Fleet
+	launch.Forge
+
+	says       []any // run.Evidence or error
+	deregister error
+	calls      []string
+}
+
+func (s *scripted) Ask(context.Context, string, bool) (run.Evidence, error) {
+	s.calls = append(s.calls, "ask")
+	said := s.says[0]
+	s.says = s.says[1:]
+	if err, failed := said.(error); failed {
+		return "", err
+	}
+	return said.(run.Evidence), nil
+}
+
+func (s *scripted) Terminate(ctx context.Context, id string) error {
+	s.calls = append(s.calls, "terminate")
+	return s.Fleet.Terminate(ctx, id)
+}
+
+func (s *scripted) Deregister(ctx context.Context, r run.Runner) error {
+	s.calls = append(s.calls, "deregister")
+	if s.deregister != nil {
+		return s.deregister
+	}
+	return s.Forge.Deregister(ctx, r)
+}
+
+var errDeaf = errors.New("no answer")
+
+// What is left of a runner is ended only when it is known that it has no job, and will get none.
+func TestWhatIsLeftOfARunnerIsEndedOnlyWhenItCanHaveNoJob(t *testing.T) {
+	busyAtGitHub := errors.New("422 it runs a job")
+	tests := []struct {
+		name       string
+		says       []any
+		deregister error
+		calls      []string
+		err        error
+	}{
+		{name: "one that was released is ended", says: []any{run.ReleasedNow}, calls: []string{"ask", "terminate", "deregister"}},
+		{name: "one that works is left alone", says: []any{run.HasJob}, calls: []string{"ask"}},
+		{name: "one that does not answer is, too", says: []any{errDeaf}, calls: []string{"ask"}, err: errDeaf},
+		{
+			name: "one that has not started its runner gets no job once it has no registration", says: []any{run.Starting, run.Starting},
+			calls: []string{"ask", "deregister", "ask", "terminate", "deregister"},
+		},
+		{name: "unless it got one before", says: []any{run.Starting, run.HasJob}, calls: []string{"ask", "deregister", "ask"}},
+		{name: "or does not say so", says: []any{run.Starting, errDeaf}, calls: []string{"ask", "deregister", "ask"}, err: errDeaf},
+		{
+			name: "or GitHub lets nobody remove that", says: []any{run.Starting}, deregister: busyAtGitHub,
+			calls: []string{"ask", "deregister"}, err: busyAtGitHub,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.queue = []message{{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()}}
+				w.settle(t, time.Second)
+				l := launcher(w, nil)
+				s := &scripted{Fleet: l.Fleet, Forge: l.Forge, says: tt.says, deregister: tt.deregister}
+				l.Fleet, l.Forge = s, s
+				gone := run.Gone{Reason: "its sandbox is not there any more"}
+				if _, err := l.HandleRunner(t.Context(), run.Name{Job: 1, Attempt: 1}, gone); !errors.Is(err, tt.err) {
+					t.Errorf("error %v, want %v", err, tt.err)
+				}
+				if !slices.Equal(s.calls, tt.calls) {
+					t.Errorf("calls %q, want %q", s.calls, tt.calls)
+				}
+			})
+		})
+	}
+}
+
+// cancelled is a job whose runner is launched and then wanted no more.
+func cancelled(t *testing.T, w *world) {
+	t.Helper()
+	w.queue = []message{{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()}}
+	w.settle(t, time.Second)
+	if len(w.places.Held) != 1 || len(w.registrations) != 1 {
+		t.Fatalf("places %v, registrations %v", w.places.Held, w.registrations)
+	}
+	w.queue = append(w.queue, message{job: 1, ev: run.Finished{Job: job(1), Conclusion: "cancelled"}, at: time.Now()})
+}
+
+func TestASpareSandboxThatIsNotScheduledGoesWithin30Seconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.unscheduled = true
+		cancelled(t, w)
+		w.settle(t, 30*time.Second)
+		if w.sandboxes[0].running || len(w.registrations) > 0 || len(w.places.Held) > 0 {
+			t.Errorf("it runs: %v; registrations %v, places %v", w.sandboxes[0].running, w.registrations, w.places.Held)
+		}
+	})
+}
+
+// A worker that waits for answers that don't come has no time for what others tell it.
+func TestASpareSandboxThatDoesNotAnswerIsAskedSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		cancelled(t, w)
+		w.settle(t, run.SpareTime-time.Second)
+		asks := 0
+		l := launcher(w, nil)
+		l.Fleet = slowFleet{l.Fleet, 5 * time.Second, &asks}
+		busy, began := time.Duration(0), time.Now()
+		for time.Since(began) < 5*time.Minute {
+			called := time.Now()
+			again, err := l.Handle(t.Context(), 1, run.Finished{Job: job(1), Conclusion: "cancelled"})
+			if err != nil || again.IsZero() {
+				t.Fatalf("again at %v, %v", again, err)
+			}
+			busy += time.Since(called)
+			time.Sleep(time.Until(again))
+		}
+		if part := busy.Seconds() / time.Since(began).Seconds(); part > 0.21 || asks < 10 {
+			t.Errorf("%d questions take %.2f of a worker's time", asks, part)
+		}
+	})
+}
+
+// slowFleet has sandboxes that do not answer within the time.
+type slowFleet struct {
+	launch.Fleet
+
+	time time.Duration
+	asks *int
+}
+
+func (f slowFleet) Ask(context.Context, string, bool) (run.Evidence, error) {
+	time.Sleep(f.time)
+	*f.asks++
+	return "", context.DeadlineExceeded
+}
+
+// A spare runner may have ended by itself, after a job of which no webhook told.
+func TestOfASpareRunnerThatEndedByItselfItIsRecordedHow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		cancelled(t, w)
+		w.settle(t, 5*time.Second)
+		w.sandboxes[0].running = false
+		w.settle(t, 20*time.Second)
+		r := w.runners[run.Name{Job: 1, Attempt: 1}].record
+		if r.State != run.Ended || r.Reason != "its sandbox ended: failure; its log ends: boom" {
+			t.Errorf("it is %s: %q", r.State, r.Reason)
+		}
+	})
+}
+
+// GitHub's budget may be spent: a sandbox that is gone holds no place all the same.
+func TestAPlaceIsFreeThoughTheRegistrationCanNotBeRemovedNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		cancelled(t, w)
+		w.settle(t, 5*time.Second)
+		time.Sleep(run.SpareTime)
+		l := launcher(w, nil)
+		until := time.Now().Add(50 * time.Second)
+		s := &scripted{Fleet: l.Fleet, Forge: l.Forge, says: []any{run.ReleasedNow}, deregister: &run.LimitedError{Until: until, Err: errors.New("no room")}}
+		l.Fleet, l.Forge = s, s
+		again, err := l.Handle(t.Context(), 1, run.Finished{Job: job(1), Conclusion: "cancelled"})
+		if err != nil || again.Before(until) {
+			t.Errorf("it comes again at %v, %v", again, err)
+		}
+		if want := []string{"ask", "terminate", "deregister"}; !slices.Equal(s.calls, want) || len(w.places.Held) > 0 {
+			t.Errorf("calls %q, want %q; places %v", s.calls, want, w.places.Held)
+		}
+	})
+}

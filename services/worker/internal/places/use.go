@@ -1,0 +1,43 @@
+package places
+
+import "time"
+
+// Use is what a scope has of what it may have.
+type Use struct {
+	Scope Scope
+	// Held counts promises, too.
+	Held  int
+	Limit Limit
+	// Cost is of today, in US dollars.
+	Cost float64
+}
+
+// Uses are the scopes that have places, or have cost something today, or of which somebody waits; and all pools.
+func (r Record) Uses(waiting []Waiting, pools []string, rules Rules, now time.Time) []Use {
+	limits := map[Scope]Limit{All: rules.All()}
+	know := func(a Ask) {
+		l, _ := a.limits(rules)
+		for n, s := range a.scopes() {
+			limits[s] = l[n]
+		}
+	}
+	for _, w := range waiting {
+		know(w.Ask)
+	}
+	for _, p := range r.Held {
+		know(p.Ask)
+	}
+	for _, name := range pools {
+		limits[PoolScope(name)], _ = rules.Pool(name)
+	}
+	for s := range r.Spent {
+		if _, known := limits[s]; !known && r.Day == dayOf(now) {
+			limits[s] = Limit{}
+		}
+	}
+	counts, uses := r.uses(now), []Use{}
+	for s, limit := range limits {
+		uses = append(uses, Use{Scope: s, Held: counts[s], Limit: limit, Cost: r.Cost(s, now)})
+	}
+	return uses
+}

@@ -1,0 +1,134 @@
+package rollout
+
+import (
+	"cmp"
+	"time"
+
+	"modal-github-runner/services/worker/internal/run"
+)
+
+const (
+	// agedAfter is at what age of the release in use a refused one is tried again: GitHub refuses releases of about 30 days.
+	agedAfter = 28 * 24 * time.Hour
+	// retryEvery is how often it is tried then. Each trial may have its job wait for some minutes.
+	retryEvery = time.Hour
+)
+
+// State is what is on record of the releases of the runner.
+type State struct {
+	// Good is the one that all sandboxes get: the last of which a runner took a job, or the first that there was. Zero before that.
+	Good run.RunnerRelease `json:"good,omitzero"`
+	// Candidate is the one to be tried; zero if there is none.
+	Candidate run.RunnerRelease `json:"candidate,omitzero"`
+	// Trying says that Runner tries Candidate. Otherwise Runner is the last one that tried a release.
+	Trying bool     `json:"trying,omitempty"`
+	Runner run.Name `json:"runner,omitzero"`
+	// Refused is the newest release, if the trial by Runner failed, at RefusedAt and for Why.
+	Refused   run.RunnerRelease `json:"refused,omitzero"`
+	RefusedAt time.Time         `json:"refused_at,omitzero"`
+	Why       string            `json:"why,omitempty"`
+}
+
+// Offered is s once GitHub has said which release is the newest.
+func (s State) Offered(newest run.RunnerRelease) State {
+	switch newest.Version {
+	case s.Refused.Version:
+	case s.Candidate.Version:
+		s.Candidate = newest // Its archive may have moved.
+	case s.Good.Version: // Of a newer one, if there was any, GitHub does not tell any more.
+		s = s.withCandidate(run.RunnerRelease{})
+		s.Good = newest
+	default: // A trial of an older one is of no interest any more.
+		s = s.withCandidate(newest)
+	}
+	if s.Good.Version == "" { // There is nothing to fall back to.
+		s.Good, s.Candidate = newest, run.RunnerRelease{}
+	}
+	return s
+}
+
+// withCandidate is s with another candidate, of which nothing is known yet.
+func (s State) withCandidate(r run.RunnerRelease) State {
+	s.Candidate, s.Trying = r, false
+	s.Refused, s.RefusedAt, s.Why = run.RunnerRelease{}, time.Time{}, ""
+	return s
+}
+
+// Again is s with the refused release as the candidate once more.
+func (s State) Again() State {
+	if s.Refused.Version == "" {
+		return s
+	}
+	return s.withCandidate(s.Refused)
+}
+
+// Aged is s at now: if GitHub is about to refuse the release in use, a trial of one that failed before is better than none.
+func (s State) Aged(now time.Time) State {
+	if now.Sub(s.Good.PublishedAt) < agedAfter || now.Sub(s.RefusedAt) < retryEvery {
+		return s
+	}
+	return s.Again()
+}
+
+// Begun is s once the sandbox of the runner is to be created where there is an image with that version, and whether it tries the
+// candidate. The version is empty where there is no image with a candidate.
+func (s State) Begun(name run.Name, version string) (next State, tries bool) {
+	is := version != "" && version == s.Candidate.Version
+	switch {
+	case s.Trying && s.Runner == name: // It is created anew, perhaps by another worker.
+		s.Trying = is
+		return s, is
+	case s.Trying || !is:
+		return s, false
+	}
+	s.Trying, s.Runner = true, name
+	return s, true
+}
+
+// Judged is s once r is the record of the runner that tries the candidate. well says that no runner of r's pool has failed to start
+// since the last one that did not, but for r: what fails in a pool that fails anyway proves nothing.
+func (s State) Judged(r run.Runner, well bool, now time.Time) State {
+	if !s.Trying || r.State != run.Unknown && r.Name != s.Runner {
+		return s
+	}
+	switch verdictOn(r) {
+	case open:
+	case took:
+		s.Good = s.Candidate
+		s = s.withCandidate(run.RunnerRelease{})
+	case failed:
+		if well {
+			refused := s.Candidate
+			s = s.withCandidate(run.RunnerRelease{})
+			s.Refused, s.RefusedAt, s.Why = refused, now, cmp.Or(r.Reason, "not known")
+		}
+		s.Trying = false
+	case nothing:
+		s.Trying = false
+	}
+	return s
+}
+
+// verdict is what the record of a runner says of the release that it tries.
+type verdict int
+
+const (
+	open    verdict = iota // It may yet take a job.
+	took                   // It took one.
+	failed                 // It ended without one.
+	nothing                // It can't be told any more.
+)
+
+func verdictOn(r run.Runner) verdict {
+	switch {
+	case r.State == run.Unknown: // The ledger was restored from a backup.
+		return nothing
+	case r.State == run.Busy || r.Took != 0 || !r.OccupiedSince.IsZero():
+		return took
+	case r.State != run.Ended:
+		return open
+	case r.For == 0 || r.SandboxID == "": // Its job needed it no more, or it was never made.
+		return nothing
+	}
+	return failed
+}
