@@ -19,9 +19,6 @@ type reader struct {
 // fail says that a path can't be read; the line is that of the path, or of what it would be in.
 func (r *reader) fail(path, rule, got string) {
 	r.unread[path] = true
-	if strings.HasSuffix(path, "]") {
-		r.holed[path[:strings.LastIndex(path, "[")]] = true
-	}
 	r.across(path, rule, got)
 }
 
@@ -171,7 +168,11 @@ func (r *reader) list(n *yaml.Node, path string, tag reflect.StructTag, to refle
 	}
 	for i, item := range n.Content {
 		element := newElement(to)
-		r.read(item, path+"["+strconv.Itoa(i)+"]", tag, element)
+		at := path + "[" + strconv.Itoa(i) + "]"
+		r.read(item, at, tag, element)
+		if r.unread[at] {
+			r.holed[path] = true
+		}
 		to.Set(reflect.Append(to, element))
 	}
 	r.count(path, tag, to)
