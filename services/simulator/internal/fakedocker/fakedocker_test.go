@@ -26,6 +26,9 @@ func TestDockerRunsWhereModalWouldLetItAndNowhereElse(t *testing.T) {
 		"what is not simulated":      {true, withEngine + "docker swarm 2>&1", 1, "docker swarm: not simulated\n"},
 		"a client without an engine": {true, "docker version 2>&1", 1, "Cannot connect to the Docker daemon\n"},
 		"an engine that may not":     {false, "dockerd 2>&1", 1, "dockerd: operation not permitted\n"},
+		"its network":                {true, "iptables-legacy -t nat -A POSTROUTING -o eth0 -p tcp -j SNAT --to-source 172.20.0.9", 0, ""},
+		"a network that may not be":  {false, "sysctl -q -w net.ipv4.ip_forward=1 2>&1", 1, "sysctl: operation not permitted\n"},
+		"another's network":          {true, "ip link 2>&1", 1, "ip link: not simulated\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
