@@ -52,7 +52,7 @@ func (s store) LoadRunner(_ context.Context, name run.Name) (run.Runner, uint64,
 func (s store) Runs(context.Context) ([]ledger.Entry[run.Run], error) {
 	var entries []ledger.Entry[run.Run]
 	for _, r := range s.runs {
-		entries = append(entries, ledger.Entry[run.Run]{Record: r, Revision: 1})
+		entries = append(entries, ledger.Entry[run.Run]{Record: &r, Revision: 1})
 	}
 	return entries, s.err
 }

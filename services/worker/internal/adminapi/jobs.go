@@ -51,7 +51,7 @@ func (a *API) jobs(r *http.Request) (any, error) {
 	list := []Summary{}
 	for _, entry := range entries {
 		if record := entry.Record; record.State == state || state == run.New && !record.State.Terminal() {
-			list = append(list, summaryOf(record))
+			list = append(list, summaryOf(*record))
 		}
 	}
 	slices.SortFunc(list, func(a, b Summary) int { return cmp.Or(b.Since.Compare(a.Since), cmp.Compare(b.ID, a.ID)) })

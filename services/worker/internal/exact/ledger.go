@@ -35,7 +35,7 @@ func (h *shelf[K, T]) load(key K) sweep.Record[T] {
 	if n, ok := h.at[key]; ok {
 		return h.records[n]
 	}
-	return sweep.Record[T]{}
+	return sweep.Record[T]{Value: new(T)}
 }
 
 func (h *shelf[K, T]) save(key K, next sweep.Record[T]) {
@@ -96,7 +96,7 @@ func (t *task) write(what string) call {
 func (t *task) LoadRun(ctx context.Context, job int64) (r run.Run, revision uint64, err error) {
 	err = t.do(ctx, t.nats("load run"), func() error {
 		known := t.s.runs.load(job)
-		r, revision = known.Value, known.Revision
+		r, revision = *known.Value, known.Revision
 		return nil
 	})
 	return r, revision, err
@@ -105,7 +105,7 @@ func (t *task) LoadRun(ctx context.Context, job int64) (r run.Run, revision uint
 func (t *task) LoadRunner(ctx context.Context, name run.Name) (r run.Runner, revision uint64, err error) {
 	err = t.do(ctx, t.nats("load runner"), func() error {
 		known := t.s.runners.load(name)
-		r, revision = known.Value, known.Revision
+		r, revision = *known.Value, known.Revision
 		return nil
 	})
 	return r, revision, err
@@ -117,10 +117,10 @@ func (t *task) SaveRun(ctx context.Context, r run.Run, revision uint64) (next ui
 		if known.Revision != revision {
 			return run.ErrConflict
 		}
-		t.s.check.runSaved(t.about, known.Value, r)
+		t.s.check.runSaved(t.about, *known.Value, r)
 		t.s.revision++
 		next = t.s.revision
-		t.s.runs.save(r.Job.ID, sweep.Record[run.Run]{Value: r, Revision: next, ChangedAt: t.s.time()})
+		t.s.runs.save(r.Job.ID, sweep.Record[run.Run]{Value: &r, Revision: next, ChangedAt: t.s.time()})
 		t.tellf("run %d is %s, counts on %v, ran on %v (%s)", r.Job.ID, r.State, r.Runner, r.RanOn, r.Reason)
 		return nil
 	})
@@ -135,7 +135,7 @@ func (t *task) SaveRunner(ctx context.Context, r run.Runner, revision uint64) (n
 		t.s.check.secret(r.Name.Job, r.Reason)
 		t.s.revision++
 		next = t.s.revision
-		t.s.runners.save(r.Name, sweep.Record[run.Runner]{Value: r, Revision: next, ChangedAt: t.s.time()})
+		t.s.runners.save(r.Name, sweep.Record[run.Runner]{Value: &r, Revision: next, ChangedAt: t.s.time()})
 		t.tellf("runner %v is %s, for %d, took %d (%s)", r.Name, r.State, r.For, r.Took, r.Reason)
 		return nil
 	})

@@ -28,7 +28,7 @@ var errCutShort = errors.New("the connection ended before all records were read"
 
 // Entry is a record with what compare-and-set needs to change it.
 type Entry[T any] struct {
-	Record   T
+	Record   *T // Never nil.
 	Revision uint64
 	// ChangedAt is when the server stored the revision, by the server's clock.
 	ChangedAt time.Time
@@ -65,7 +65,7 @@ func entries[T any](ctx context.Context, l *Ledger, pattern string) ([]Entry[T],
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, Entry[T]{Record: record, Revision: entry.Revision(), ChangedAt: entry.Created()})
+		list = append(list, Entry[T]{Record: &record, Revision: entry.Revision(), ChangedAt: entry.Created()})
 	}
 	return list, nil
 }

@@ -81,7 +81,7 @@ func TestListGivesWhatLoadGives(t *testing.T) {
 	for _, e := range runs {
 		want, revision, err := l.LoadRun(t.Context(), e.Record.Job.ID)
 		if err != nil || e.Revision != revision || e.Record.State != want.State {
-			t.Errorf("run %d: got %+v, want %+v at %d, %v", e.Record.Job.ID, e, want, revision, err)
+			t.Errorf("run %d: got %+v at %d, want %+v at %d, %v", e.Record.Job.ID, *e.Record, e.Revision, want, revision, err)
 		}
 		if e.ChangedAt.Before(began) || e.ChangedAt.After(time.Now().Add(time.Minute)) {
 			t.Errorf("run %d: changed at %v, want now", e.Record.Job.ID, e.ChangedAt)
@@ -92,7 +92,7 @@ func TestListGivesWhatLoadGives(t *testing.T) {
 		t.Fatalf("got %d runners, %v, want 3", len(runners), err)
 	}
 	for _, e := range runners {
-		if _, err := l.SaveRunner(t.Context(), e.Record, e.Revision); err != nil {
+		if _, err := l.SaveRunner(t.Context(), *e.Record, e.Revision); err != nil {
 			t.Errorf("the revision listed does not let the record be changed: %v", err)
 		}
 	}

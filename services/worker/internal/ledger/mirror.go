@@ -52,7 +52,7 @@ type Mirror struct {
 type item struct {
 	revision  uint64
 	changedAt time.Time
-	record    any   // A run.Run or run.Runner; nil if it was deleted, or is neither.
+	record    any   // A *run.Run or *run.Runner; nil if it was deleted, or is neither.
 	err       error // Why record could not be decoded.
 }
 
@@ -63,8 +63,8 @@ func NewMirror(l *Ledger) *Mirror {
 	return m
 }
 
-// Runs lists the records of all jobs as Ledger.Runs does, but they may lack their History. Lists share the records' labels,
-// so nobody may change those.
+// Runs lists the records of all jobs as Ledger.Runs does, but they may lack their History. Lists share the records, so
+// nobody may change them.
 func (m *Mirror) Runs(ctx context.Context) ([]Entry[run.Run], error) {
 	return listed(ctx, m, m.ledger.Runs)
 }
@@ -106,7 +106,7 @@ func reflected[T any](ctx context.Context, m *Mirror) ([]Entry[T], error) {
 	}
 	list := make([]Entry[T], 0, len(m.items))
 	for _, i := range m.items {
-		record, ok := i.record.(T)
+		record, ok := i.record.(*T)
 		switch {
 		case !ok:
 		case i.err != nil:
@@ -224,9 +224,10 @@ func recordOf(key string, value []byte, revision uint64) (any, error) {
 	case kind == "job" && strings.Count(rest, ".") == 0:
 		r, err := records.Decode[run.Run](key, value, revision)
 		r.History = nil
-		return r, err
+		return &r, err
 	case kind == "runner" && strings.Count(rest, ".") == 1:
-		return records.Decode[run.Runner](key, value, revision)
+		r, err := records.Decode[run.Runner](key, value, revision)
+		return &r, err
 	}
 	return nil, nil //nolint:nilnil // neither, and nothing wrong with it
 }

@@ -98,7 +98,7 @@ func TestAMirrorListsWhatTheLedgerListsButNoHistory(t *testing.T) {
 		t.Fatalf("got %v, %v, want a run", read, err)
 	}
 	read[0].Record.History = nil
-	if diff := cmp.Diff(read[0], runs[0]); diff != "" || !cmp.Equal(want, runs[0].Record) {
+	if diff := cmp.Diff(read[0], runs[0]); diff != "" || !cmp.Equal(want, *runs[0].Record) {
 		t.Errorf("the mirror's run differs from the ledger's: %s", diff)
 	}
 	runners, err := m.Runners(t.Context())
@@ -106,7 +106,7 @@ func TestAMirrorListsWhatTheLedgerListsButNoHistory(t *testing.T) {
 		t.Fatalf("got %v, %v, want a runner", runners, err)
 	}
 	readRunners, err := l.Runners(t.Context())
-	if diff := cmp.Diff(readRunners, runners); diff != "" || err != nil || !cmp.Equal(wantRunner, runners[0].Record) {
+	if diff := cmp.Diff(readRunners, runners); diff != "" || err != nil || !cmp.Equal(wantRunner, *runners[0].Record) {
 		t.Errorf("the mirror's runner differs from the ledger's: %s, %v", diff, err)
 	}
 }

@@ -117,7 +117,7 @@ func (w *world) LoadRun(_ context.Context, job int64) (run.Run, uint64, error) {
 	defer w.mu.Unlock()
 	for _, r := range w.runs {
 		if r.Value.Job.ID == job {
-			return r.Value, r.Revision, w.call("load run")
+			return *r.Value, r.Revision, w.call("load run")
 		}
 	}
 	return run.Run{}, 0, w.call("load run")
@@ -128,7 +128,7 @@ func (w *world) LoadRunner(_ context.Context, name run.Name) (run.Runner, uint64
 	defer w.mu.Unlock()
 	for _, r := range w.runners {
 		if r.Value.Name == name {
-			return r.Value, r.Revision, w.call("load runner")
+			return *r.Value, r.Revision, w.call("load runner")
 		}
 	}
 	return run.Runner{}, 0, w.call("load runner")
@@ -217,7 +217,7 @@ func scopeOf(j run.Job) string {
 
 // record is a record that was changed so long ago.
 func record[T any](value T, age time.Duration) sweep.Record[T] {
-	return sweep.Record[T]{Value: value, Revision: 7, ChangedAt: time.Now().Add(-age)}
+	return sweep.Record[T]{Value: &value, Revision: 7, ChangedAt: time.Now().Add(-age)}
 }
 
 func ago(d time.Duration) time.Time { return time.Now().Add(-d) }

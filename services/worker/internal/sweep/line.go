@@ -143,9 +143,9 @@ func (l *Line) waiting(runs []Record[run.Run], record places.Record) ([]places.W
 	var waiting []places.Waiting
 	jobs := map[int64]run.Run{}
 	for _, entry := range runs {
-		if w, ok := record.Standing(entry.Value, l.Rules); ok {
+		if w, ok := record.Standing(*entry.Value, l.Rules); ok {
 			waiting = append(waiting, w)
-			jobs[w.Job] = entry.Value
+			jobs[w.Job] = *entry.Value
 		}
 	}
 	return waiting, jobs

@@ -126,25 +126,25 @@ func (s survey) judge(record Record[run.Runner]) finding {
 		case ours:
 			return finding{kind: Abandoned, event: run.Created{SandboxID: sandbox.ID, At: sandbox.CreatedAt}}
 		case !listed && !s.counted(r): // A job that counts on it has it launched again, when there is room for it.
-			return finding{kind: Abandoned, event: run.Gone{Reason: "its launch did not come to an end"}, missing: &r}
+			return finding{kind: Abandoned, event: run.Gone{Reason: "its launch did not come to an end"}, missing: r}
 		}
 	case run.Launched:
 		switch {
 		case r.For == 0 && s.began.Sub(r.SpareSince) >= run.SpareTime:
 			return finding{kind: Spare, event: run.Released{Name: r.Name}}
 		case old && !listed:
-			return finding{kind: Vanished, event: run.Gone{Reason: "its sandbox is not there any more"}, missing: &r}
+			return finding{kind: Vanished, event: run.Gone{Reason: "its sandbox is not there any more"}, missing: r}
 		case old && r.For != 0 && !s.counted(r): // The job itself is asked, and lets it go if that is so.
 			return finding{kind: Uncounted, event: run.Counted{For: r.For, From: r.For}}
 		case r.For != 0 && s.began.Sub(r.LaunchedAt) >= lateTime && s.looks: // What looks at it otherwise is a message, which may be lost.
 			return finding{kind: Late, event: run.Overdue{}}
 		}
 	case run.Busy:
-		switch job := s.runs[r.Took].Value; {
-		case job.State == run.Done && s.began.Sub(job.FinishedAt) >= tidyTime:
-			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed", JobOver: true, GitHubID: job.RanOnID}}
+		switch job, ok := s.runs[r.Took]; {
+		case ok && job.Value.State == run.Done && s.began.Sub(job.Value.FinishedAt) >= tidyTime:
+			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed", JobOver: true, GitHubID: job.Value.RanOnID}}
 		case old && !listed:
-			return finding{kind: Vanished, event: run.Gone{Reason: "its sandbox is not there any more"}, missing: &r}
+			return finding{kind: Vanished, event: run.Gone{Reason: "its sandbox is not there any more"}, missing: r}
 		}
 	case run.Ended:
 		switch {
@@ -162,7 +162,7 @@ func (s survey) judge(record Record[run.Runner]) finding {
 }
 
 // counted reports whether the job that the runner counts for may count on it too. What has just changed may.
-func (s survey) counted(r run.Runner) bool {
+func (s survey) counted(r *run.Runner) bool {
 	job, ok := s.runs[r.For]
 	if !ok {
 		return false
@@ -198,8 +198,8 @@ func (o *Orphans) unrecorded(sandbox Sandbox, s survey) finding {
 
 // madeFor is the job that a sandbox was made for, by its record or else by what the sandbox says.
 func (s survey) madeFor(sandbox Sandbox) run.Job {
-	if job := s.runs[sandbox.Name.Job].Value.Job; job.ID != 0 {
-		return job
+	if record, ok := s.runs[sandbox.Name.Job]; ok && record.Value.Job.ID != 0 {
+		return record.Value.Job
 	}
 	owner, repo, _ := strings.Cut(sandbox.Repo, "/")
 	// As if the owner were an organization. If not, GitHub answers with an error, and not that it knows of no such runner.

@@ -426,13 +426,14 @@ func TestWhatASweepBeginsItBringsToItsEnd(t *testing.T) {
 			}
 		}
 		sweeps(told{Runner: name(1), Event: run.Released{Name: name(1)}})
-		ended := w.runners[0].Value
+		ended := *w.runners[0].Value
 		ended.State = run.Ended
 		w.runners, w.sandboxes = []sweep.Record[run.Runner]{record(ended, 0)}, nil
 		sweeps()
 		time.Sleep(soon)
 		sweeps(told{Runner: name(1), Event: run.Gone{}})
-		w.runners[0].Value.State = run.Busy // Whatever it is by then.
+		ended.State = run.Busy // Whatever it is by then.
+		w.runners = []sweep.Record[run.Runner]{record(ended, 0)}
 		time.Sleep(soon)
 		sweeps()
 	})

@@ -21,7 +21,7 @@ func (o *Orphans) recount(ctx context.Context, s survey, runners []Record[run.Ru
 	}
 	_, err := o.Places.Change(ctx, func(r places.Record) places.Record {
 		for runner, place := range r.Held {
-			if record := known[runner]; !listed[runner] && s.old(place.Since) && s.placeless(record) {
+			if record, ok := known[runner]; !listed[runner] && s.old(place.Since) && (!ok || s.placeless(record)) {
 				r, _ = r.Free(runner, s.began)
 			}
 		}
@@ -29,9 +29,9 @@ func (o *Orphans) recount(ctx context.Context, s survey, runners []Record[run.Ru
 			if sandbox.Deployment != s.deployment {
 				continue
 			}
-			job := known[places.Key(name)].Value.Job
-			if job.ID == 0 {
-				job = s.madeFor(sandbox)
+			job := s.madeFor(sandbox)
+			if record, ok := known[places.Key(name)]; ok && record.Value.Job.ID != 0 {
+				job = record.Value.Job
 			}
 			r = r.Adopt(places.AskFor(name, job, o.Rules), sandbox.CreatedAt)
 		}

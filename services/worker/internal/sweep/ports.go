@@ -7,9 +7,10 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
-// Record is a record of the ledger. ChangedAt is when its revision was stored, by the server's clock.
+// Record is a record of the ledger. Value is never nil, and shared by all lists that have this revision, as copies of so many would
+// cost more than the sweeps do: nobody may change it. ChangedAt is when the revision was stored, by the server's clock.
 type Record[T any] struct {
-	Value     T
+	Value     *T
 	Revision  uint64
 	ChangedAt time.Time
 }

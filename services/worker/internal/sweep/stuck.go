@@ -56,7 +56,8 @@ func (s *Stuck) RunOnce(ctx context.Context) (Report, error) {
 		return t.result()
 	}
 	for _, record := range s.due(runs, began) {
-		kind, err := s.check(ctx, record, known[record.Value.RanOn].Value, began)
+		on, ok := known[record.Value.RanOn]
+		kind, err := s.check(ctx, record, ok && on.Value.State == run.Busy, began)
 		checked := began
 		if err != nil {
 			checked = began.Add(-patience(record.Value.State))
@@ -73,8 +74,8 @@ func (s *Stuck) RunOnce(ctx context.Context) (Report, error) {
 func (s *Stuck) restart(ctx context.Context, runs []Record[run.Run], known map[run.Name]Record[run.Runner], began time.Time, t *tally) (stop bool) {
 	for _, record := range runs {
 		r := record.Value
-		runner := known[r.Runner] // A record that does not exist has not changed for long.
-		alive := runner.Value.State == run.Launching || runner.Value.State == run.Launched
+		runner, ok := known[r.Runner] // A record that does not exist has not changed for long.
+		alive := ok && (runner.Value.State == run.Launching || runner.Value.State == run.Launched)
 		settled := began.Sub(record.ChangedAt) >= grace && began.Sub(runner.ChangedAt) >= grace
 		// One that stands in line is told when there is a place, and one that waits for GitHub comes by itself.
 		if r.State != run.Waiting || r.InLine || began.Before(r.Until.Add(grace)) || !settled || alive && runner.Value.For == r.Job.ID {
@@ -129,9 +130,9 @@ func (s *Stuck) due(runs []Record[run.Run], began time.Time) []Record[run.Run] {
 	return due[:min(maxChecks, len(due))]
 }
 
-// check asks GitHub about one job, and reports what it says if the ledger says otherwise. on is the runner that has the job; a job
-// that GitHub does not show us any more goes on for as long as that one does.
-func (s *Stuck) check(ctx context.Context, record Record[run.Run], on run.Runner, began time.Time) (Kind, error) {
+// check asks GitHub about one job, and reports what it says if the ledger says otherwise. busy is whether the runner that has the
+// job is; a job that GitHub does not show us any more goes on for as long as that one does.
+func (s *Stuck) check(ctx context.Context, record Record[run.Run], busy bool, began time.Time) (Kind, error) {
 	r := record.Value
 	seen, err := s.Jobs.Sight(ctx, r.Job)
 	if _, permanent := errors.AsType[*run.PermanentError](err); permanent { // GitHub does not say: the job is as it was.
@@ -140,7 +141,7 @@ func (s *Stuck) check(ctx context.Context, record Record[run.Run], on run.Runner
 	if err != nil {
 		return "", err
 	}
-	if seen.Gone && on.State == run.Busy {
+	if seen.Gone && busy {
 		return "", nil
 	}
 	switch ev := r.Unheard(seen, began); {
