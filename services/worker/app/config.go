@@ -215,6 +215,7 @@ const publicAPI = "api.github.com"
 func (c *Config) apiURL() *url.URL {
 	u := &url.URL{Scheme: "https", Host: publicAPI}
 	switch domain := strings.ToLower(c.GHESDomain); {
+	case domain == "github.com", domain == publicAPI: // Neither has the paths of a server.
 	case strings.HasSuffix(domain, ".ghe.com"):
 		u = &url.URL{Scheme: "https", Host: "api." + strings.TrimPrefix(domain, "api.")}
 	case c.GHESDomain != "":

@@ -126,6 +126,8 @@ func TestWhereGitHubIs(t *testing.T) {
 	}{
 		{"nothing is set", Config{}, public, ""},
 		{"github.com by its URL", Config{GitHubURL: parse("https://API.github.com/")}, "https://API.github.com", ""},
+		{"github.com by its name", Config{GHESDomain: "GitHub.com"}, public, ""},
+		{"github.com by the name of its API", Config{GHESDomain: "api.github.com"}, public, ""},
 		{"a server by its name", Config{GHESDomain: "host:8443"}, "https://host:8443/api/v3", public},
 		{"a server by its URL", Config{GitHubURL: parse("https://host/api/v3")}, "https://host/api/v3", public},
 		{"a slash at the end does not count", Config{GitHubURL: parse("https://host/api/v3/")}, "https://host/api/v3", public},
