@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
@@ -74,5 +75,14 @@ func TestAJobThatAsksForTwoPoolsIsPublishedSoThatItsAuthorHearsOfIt(t *testing.T
 	}
 	if got := webhook.Decide(ev, p); got.Pool != "gpu" || got.Reason != webhook.None {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAJobThatIsNotTakenForItsLabelsIsInTheLogByItsID(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	response := r.send(signed(replace(t, ours(t), `["Modal", "ubuntu-latest"]`, `["Modal", ""]`)))
+	if said := r.log.String(); response.Code != 400 || !strings.Contains(said, "job 289782451 of run 2202229078: workflow_job.labels[1]: must be") {
+		t.Errorf("%d; log: %s", response.Code, said)
 	}
 }

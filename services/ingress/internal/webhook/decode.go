@@ -73,8 +73,8 @@ func Decode(body []byte) (*jobsv1.JobEvent, error) {
 	if err := json.Unmarshal(body, &p); err != nil {
 		return nil, fmt.Errorf("%w: must be a workflow_job event in JSON: %w", errPayload, withoutInput(err))
 	}
-	if err := p.validate(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errPayload, err)
+	if err := p.validate(); err != nil { // Whoever asks what became of the job looks for it by its id.
+		return nil, fmt.Errorf("%w: job %d of run %d: %w", errPayload, p.WorkflowJob.ID, p.WorkflowJob.RunID, err)
 	}
 	return p.event(), nil
 }
