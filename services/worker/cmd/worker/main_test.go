@@ -47,16 +47,17 @@ func TestExitCodesAndOutput(t *testing.T) {
 func TestImagesAreListedAndBuiltAheadWithoutAWorker(t *testing.T) {
 	t.Parallel()
 	environ := good("NATS_URL="+natstest.Start(t).URL(), "INSECURE_DEV=1", "GITHUB_API_URL=http://127.0.0.1:1", "MODAL_SERVER_URL=http://127.0.0.1:1")
-	for name, test := range map[string]clitest.Case{
-		"nothing is built":         {Args: []string{"images", "list"}, Environ: environ, Stdout: `^IMAGE +STATE +FOR +RUNNER +ID\ndefault +not built +- +- +-\n$`, Stderr: `^$`},
-		"nothing can be built":     {Args: []string{"images", "build"}, Environ: environ, Code: 1, Stdout: `^default not built: .*refused`, Stderr: `^1 of 1 images not built\n$`},
-		"a bad configuration":      {Args: []string{"images", "build"}, Environ: good("WORKER_LAUNCHES=0"), Code: 2, Stdout: `^$`, Stderr: `WORKER_LAUNCHES: must be`},
-		"what there is to be done": {Args: []string{"images"}, Environ: environ, Code: 2, Stdout: `^$`, Stderr: `build`},
+	for _, test := range []struct { // In this order, by one NATS.
+		name string
+		clitest.Case
+	}{
+		{"nothing is built", clitest.Case{Args: []string{"images", "list"}, Environ: environ, Stdout: `^IMAGE +STATE +FOR +RUNNER +ID\ndefault +not built +- +- +-\n$`, Stderr: `^$`}},
+		{"nothing can be built", clitest.Case{Args: []string{"images", "build"}, Environ: environ, Code: 1, Stdout: `^default not built: .*refused`, Stderr: `^1 of 1 images not built\n$`}},
+		{"why is told", clitest.Case{Args: []string{"images", "list"}, Environ: environ, Stdout: `\ndefault +failed +\S+ +- +-\ndefault: .*refused\n$`, Stderr: `^$`}},
+		{"a bad configuration", clitest.Case{Args: []string{"images", "build"}, Environ: good("WORKER_LAUNCHES=0"), Code: 2, Stdout: `^$`, Stderr: `WORKER_LAUNCHES: must be`}},
+		{"what there is to be done", clitest.Case{Args: []string{"images"}, Environ: environ, Code: 2, Stdout: `^$`, Stderr: `build`}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test.Run(t)
-		})
+		t.Run(test.name, test.Run)
 	}
 }
 

@@ -177,6 +177,18 @@ func (b *Book) Drop(ctx context.Context, key, id string) error {
 	return fmt.Errorf("%s: %w, %d times", keyOf(key), run.ErrConflict, maxConflicts)
 }
 
+// Failed puts on record why there is no image, of which no build need have begun, unless there is one or it is being built.
+func (b *Book) Failed(ctx context.Context, key, name string, why *run.BuildError) {
+	now, revision, err := b.read(ctx, key)
+	if err == nil && now.ID == "" && now.Builder == "" && now.Failure != why.Error() {
+		of := run.Build{Key: key, Recipe: now.Recipe, Name: name, Runner: now.Runner}
+		_, err = b.write(ctx, of, Record{Failure: why.Error(), Bad: why.Bad}, revision)
+	}
+	if err != nil && !errors.Is(err, run.ErrConflict) { // Another worker knows more by then.
+		b.log.LogAttrs(ctx, slog.LevelWarn, "outcome of a build not recorded", slog.String("image", name), slog.Any("err", err))
+	}
+}
+
 // Read returns the record of an image; zero if there is none.
 func (b *Book) Read(ctx context.Context, key string) (Record, error) {
 	r, _, err := b.read(ctx, key)

@@ -69,6 +69,8 @@ type Builds interface {
 	// Once returns the id of the image: the one on record if it is of the same recipe, else what build returns, which it is put on
 	// record for. If another worker builds it, that is waited for. The error is then a *run.BuildError, as is the one that build returned.
 	Once(ctx context.Context, b run.Build, build func(context.Context) (id string, err error)) (id string, err error)
+	// Failed puts on record why there is no image of that key and name, of which no build need have begun.
+	Failed(ctx context.Context, key, name string, why *run.BuildError)
 	// Drop takes the image off the record, if it is the one there.
 	Drop(ctx context.Context, key, id string) error
 }
@@ -134,9 +136,18 @@ func attrsOf(b run.Build) []slog.Attr {
 func (f *Fleet) Build(ctx context.Context, i run.Image, releases Releases) (id string, err error) {
 	im := f.imageOf(i)
 	if err := f.make(ctx, im, releases); err != nil {
-		return "", buildErrorOf(im, err)
+		failed := buildErrorOf(im, err)
+		f.record(ctx, im, failed)
+		return "", failed
 	}
 	return im.built.Load().image.ImageID, nil
+}
+
+// record has everybody see why there is no image: what it is made of may be lacking, so that no build of it ever began.
+func (f *Fleet) record(ctx context.Context, im *image, failed *run.BuildError) {
+	if f.Builds != nil && ctx.Err() == nil && im.built.Load() == nil {
+		f.Builds.Failed(ctx, im.key, im.Name, failed)
+	}
 }
 
 type builder func(context.Context) (*modal.Image, error)

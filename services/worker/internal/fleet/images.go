@@ -205,6 +205,7 @@ func (f *Fleet) keep(ctx context.Context, im *image, releases Releases) {
 		if im.built.Load() == nil {
 			im.lack.Store(&lack{since: im.lack.Load().since, cause: causeOf(failed, im), bad: failed.Bad})
 		}
+		f.record(ctx, im, failed)
 		select {
 		case <-ctx.Done():
 			return

@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -117,4 +118,27 @@ func TestOfALostAppNoImageIsBuiltAgain(t *testing.T) {
 			t.Errorf("%d layers were built, want %d; the sandbox is in %s", len(first.layers), layersOfAnImage, first.creates[0].GetAppId())
 		}
 	})
+}
+
+func TestWhyAnImageIsLackingIsOnRecordThoughNoBuildOfItBegan(t *testing.T) {
+	js := sharedRecord(t)
+	nowhere := run.Image{Name: "nowhere", Modal: "nowhere"}
+	r := newRig(t, func(o *fleet.Options) {
+		of(nowhere)(o)
+		sharing(js, "a")(o)
+	})
+	defer r.keep(t, "2.330.0")()
+	book := builds.New(js, "b", slog.New(slog.DiscardHandler))
+	eventually(t, "it is known why there is none", func() bool {
+		record, err := book.Read(t.Context(), fleet.Key(nowhere))
+		return err == nil && record.Bad && record.Name == "nowhere" && strings.Contains(record.Failure, "Image 'nowhere:latest' not found")
+	})
+	id, err := book.Once(t.Context(), run.Build{Key: fleet.Key(nowhere), Recipe: "r"}, func(context.Context) (string, error) { return "im-1", nil })
+	if err != nil || id != "im-1" {
+		t.Fatalf("once there is what it is made of: %q, %v", id, err)
+	}
+	book.Failed(t.Context(), fleet.Key(nowhere), "nowhere", &run.BuildError{Text: "looked for too early"})
+	if record, err := book.Read(t.Context(), fleet.Key(nowhere)); err != nil || record.ID != "im-1" || record.Failure != "" {
+		t.Errorf("one that is there is on record as %+v, %v", record, err)
+	}
 }
