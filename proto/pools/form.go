@@ -84,9 +84,10 @@ func imageForm(name string) form {
 			"must be an image at Modal: an id such as im-..., or a name such as tools, tools:v2 or staging/tools", nil,
 		}
 	case "step":
+		// What ends with \ would take the instruction after it, which may be of ours.
 		return form{
-			regexp.MustCompile(`^((RUN|ENV|ARG|WORKDIR|SHELL) |ADD (--[a-z]+=[^ ]+ )*https?://|COPY --from=)[^\x00-\x1f\x7f]+$`),
-			"must be one line that begins with RUN, ENV, ARG, WORKDIR, SHELL, ADD and a URL, or COPY --from=", setStep,
+			regexp.MustCompile(`^((RUN|ENV|ARG|WORKDIR|SHELL) |ADD (--[a-z]+=[^ ]+ )*https?://|COPY --from=)[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\\ ] *$`),
+			`must be one line without \ at its end that begins with RUN, ENV, ARG, WORKDIR, SHELL, ADD and a URL, or COPY --from=`, setStep,
 		}
 	default: // registry_login
 		return form{regexp.MustCompile(`^(static|aws|gcp)$`), "must be static, aws or gcp", nil}
