@@ -45,7 +45,10 @@ chmod 755 "$state/claim.sh" "$state/ask.sh" "$hook"
 # in a sandbox that is for others all of it ends there: to fail the step would not do, as others may run after one that failed.
 if [ -n "${RUNNER_TRUSTED:-}" ]; then
 	cat >"$state/origin.js" <<'SCRIPT'
-const event = JSON.parse(require("fs").readFileSync(process.env.GITHUB_EVENT_PATH, "utf8"));
+let event = {};
+try {
+	event = JSON.parse(require("fs").readFileSync(process.env.GITHUB_EVENT_PATH, "utf8"));
+} catch {}
 // The code of pull_request_target is the repository's own.
 const request = process.env.GITHUB_EVENT_NAME !== "pull_request_target" && event.pull_request;
 process.exit(request && (!request.head.repo || request.head.repo.id !== event.repository.id) ? 3 : 0);
@@ -54,19 +57,26 @@ SCRIPT
 	printf '#!/bin/sh\nhome="%s"\n' "$ACTIONS_RUNNER_HOME" >"$state/origin.sh"
 	cat >>"$state/origin.sh" <<'SCRIPT'
 state=${0%/*}
+end() {
+	echo "$1, and its pool does not allow untrusted jobs: it ends before the first step" >&2
+	until read -r pid <"$state/pid"; do :; done
+	kill -KILL "-$pid"
+}
 [ -s "${GITHUB_EVENT_PATH:-}" ] || exit 0
 for node in "$home"/externals/node*/bin/node; do # The runner's own, of which several may be there.
 	code=0
 	/usr/bin/env -i GITHUB_EVENT_PATH="$GITHUB_EVENT_PATH" GITHUB_EVENT_NAME="${GITHUB_EVENT_NAME:-}" "$node" "$state/origin.js" || code=$?
 	case $code in
 	0) exit 0 ;;
-	3)
-		echo "a job of a fork was given this runner, whose pool does not allow untrusted jobs: it ends before the first step" >&2
-		until read -r pid <"$state/pid"; do :; done
-		kill -KILL "-$pid"
-		;;
+	3) end "a job of a fork was given this runner" ;;
 	esac
 done
+# None runs where the image is too old for them. Then nobody knows whose a pull request is.
+case ${GITHUB_EVENT_NAME:-} in
+pull_request | pull_request_review | pull_request_review_comment)
+	end "Node.js of the runner does not run in this image, so that nobody can tell whether this job of a pull request is a fork's"
+	;;
+esac
 exit 0
 SCRIPT
 	chmod 755 "$state/origin.sh"

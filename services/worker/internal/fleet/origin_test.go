@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"cmp"
 	"os/exec"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ func TestNoStepOfAForksJobRunsInASandboxForOthers(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		event, name string
+		node        string // what the runner's Node.js is, if not the one here
 		untrusted   bool
 		ends        bool
 	}{
@@ -29,6 +31,8 @@ func TestNoStepOfAForksJobRunsInASandboxForOthers(t *testing.T) {
 		"where jobs of forks may run":         {event: request(`{"id": 2}`), untrusted: true},
 		"an event that is not told":           {event: ""},
 		"an event that is of no known form":   {event: "{"},
+		"a push where Node.js does not run":   {event: `{"repository": {"id": 1}}`, name: "push", node: "/bin/false"},
+		"a fork's where Node.js does not run": {event: request(`{"id": 2}`), node: "/bin/false", ends: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +40,7 @@ func TestNoStepOfAForksJobRunsInASandboxForOthers(t *testing.T) {
 			if test.name != "" {
 				eventName = test.name
 			}
-			env := []string{"NODE=" + node, "EVENT=" + test.event, "GITHUB_EVENT_NAME=" + eventName}
+			env := []string{"NODE=" + cmp.Or(test.node, node), "EVENT=" + test.event, "GITHUB_EVENT_NAME=" + eventName}
 			if !test.untrusted {
 				env = append(env, "RUNNER_TRUSTED=1")
 			}
@@ -44,7 +48,7 @@ func TestNoStepOfAForksJobRunsInASandboxForOthers(t *testing.T) {
 				printf %s "$EVENT" >event.json; export GITHUB_EVENT_PATH=$PWD/event.json
 				NODE_OPTIONS='--import=data:text/javascript,process.exit(0)' BASH_ENV='$(exit 0)' "$ACTIONS_RUNNER_HOOK_JOB_STARTED"; echo "a step runs"`, env, nil)
 			_, rest := p.end(t)
-			if ended := !strings.Contains(rest, "a step runs"); ended != test.ends || ended != strings.Contains(p.errs.String(), "a job of a fork was given this runner") {
+			if ended := !strings.Contains(rest, "a step runs"); ended != test.ends || ended != strings.Contains(p.errs.String(), "its pool does not allow untrusted jobs") {
 				t.Errorf("ended: %v, want %v; %s %s", ended, test.ends, rest, p.errs)
 			}
 		})
