@@ -16,7 +16,7 @@ import (
 
 const tieredPools = `
 pools:
-  default: {labels: [modal], secrets: [hub], oidc: true, untrusted: forks}
+  default: {labels: [modal], max: {cpu: 8}, secrets: [hub], oidc: true, untrusted: forks}
   closed: {labels: [closed], secrets: [hub]}
   forks: {labels: [modal-forks], untrusted: allow, network: {mode: block}}
 `
@@ -31,10 +31,10 @@ func TestAJobOfAForkIsRefusedOrGetsASandboxWithoutSecrets(t *testing.T) {
 	ctx := t.Context()
 	s.do(s.Simulator.AddOwner(ctx, "mallory", false, "api"))
 	s.do(s.Simulator.Make(ctx, fakemodal.Objects{Secrets: map[string]map[string]string{"hub": {"HUB_TOKEN": "t"}}}))
-	fork := func(name, label string) string {
+	fork := func(name string, labels ...string) string {
 		t.Helper()
 		given := task(name, 0)
-		given.Labels = []string{"self-hosted", label}
+		given.Labels = append([]string{"self-hosted"}, labels...)
 		s.do(s.Simulator.Dispatch(ctx, world.Workflow{Repo: "acme/api", Head: "mallory/api", Event: "pull_request", Jobs: []world.JobSpec{given}}))
 		return strconv.FormatInt(s.job(ctx, name).ID, 10)
 	}
@@ -51,9 +51,10 @@ func TestAJobOfAForkIsRefusedOrGetsASandboxWithoutSecrets(t *testing.T) {
 
 	s.dispatch(ctx, "acme/api", task("own", 0))
 	s.succeeds(soon, "own")
-	taken := fork("taken", "modal")
+	taken := fork("taken", "modal", "cpu:8")
 	s.succeeds(soon, "taken")
-	if told := string(s.operator(ctx, "explain", taken)); !strings.Contains(told, "untrusted, for pool forks: "+why) {
+	if told := string(s.operator(ctx, "explain", taken)); !strings.Contains(told, "untrusted, for pool forks: "+why) ||
+		!strings.Contains(told, "it gets 1 core for cpu:8: as an untrusted job, as much as pool forks lets it have") {
 		t.Errorf("the operator is told %s", told)
 	}
 	made := map[string]sandbox.Record{}

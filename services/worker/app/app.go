@@ -151,7 +151,7 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	a.sweeps = a.newSweeps(js, records, book, launcher, publisher)
 	questions := adminapi.New(adminapi.Options{
 		Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Places: book, Rules: a.rules, Pools: a.rules.names,
-		Sandboxes: a.fleet, Log: log,
+		Capped: a.rules.capped, Sandboxes: a.fleet, Log: log,
 	})
 	return a, a.listen(ctx, registry, conn, questions)
 }

@@ -141,6 +141,13 @@ func asked(own, fitted pools.Pool) bool {
 	return !reflect.DeepEqual(own, fitted)
 }
 
+// capped says what an untrusted job gets less of in its pool than its labels ask for.
+func (r rules) capped(j run.Job) []string {
+	f := r.File()
+	p, _ := f.Pool(j.Pool)
+	return f.Capped(p, j.Labels)
+}
+
 // images are all that sandboxes may start from.
 func (r rules) images() []run.Image {
 	f := r.File()

@@ -66,7 +66,9 @@ type Options struct {
 	Sandboxes Sandboxes
 	// Pools are the names of all there are.
 	Pools func() []string
-	Log   *slog.Logger
+	// Capped says what an untrusted job gets less of than its labels ask for.
+	Capped func(run.Job) []string
+	Log    *slog.Logger
 }
 
 // Places has the record of who may have a sandbox; see places.Book.

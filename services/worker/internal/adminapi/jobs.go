@@ -96,8 +96,10 @@ type Explanation struct {
 	RunID      int64    `json:"run_id"`
 	RunAttempt int      `json:"run_attempt"`
 	Branch     string   `json:"branch,omitempty"`
-	Timeline   []Moment `json:"timeline"`
-	Runners    []Runner `json:"runners"`
+	// Capped is what an untrusted job gets less of than its labels ask for, by the pools file as it is now.
+	Capped   []string `json:"capped,omitempty"`
+	Timeline []Moment `json:"timeline"`
+	Runners  []Runner `json:"runners"`
 	// Turn is where it stands in line for a place. Nil if it does not.
 	Turn *Turn `json:"turn,omitempty"`
 	// Cost is what its runners have cost so far, in US dollars by the prices of the pools file.
@@ -168,6 +170,9 @@ func (a *API) job(r *http.Request) (any, error) {
 	}
 	now := time.Now()
 	e := explain(record, runners, over, next, now)
+	if record.Job.Untrusted != "" {
+		e.Capped = a.Capped(record.Job)
+	}
 	if turn.Position > 0 {
 		e.Turn = &turn
 		e.WaitsFor = fmt.Sprintf("a place for its sandbox: %s; it is number %d of %d in line (queued %s ago)",

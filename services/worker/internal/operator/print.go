@@ -89,6 +89,9 @@ func PrintExplanation(w io.Writer, e adminapi.Explanation, now time.Time) error 
 	}
 	t.row("run", fmt.Sprintf("%d, attempt %d, branch %s", e.RunID, e.RunAttempt, orDash(e.Branch)))
 	t.row("labels", strings.Join(e.Labels, ", "))
+	if len(e.Capped) > 0 {
+		t.row("capped", fmt.Sprintf("it gets %s: as an untrusted job, as much as pool %s lets it have", strings.Join(e.Capped, ", "), e.Pool))
+	}
 	if e.Cost > 0 {
 		t.row("cost", usd(e.Cost))
 	}

@@ -82,6 +82,11 @@ func TestAnswersForPeople(t *testing.T) {
 		"explain-waiting": func(w io.Writer) error { return operator.PrintExplanation(w, waiting(), now) },
 		"explain-done":    func(w io.Writer) error { return operator.PrintExplanation(w, over(run.Done), now) },
 		"explain-dead":    func(w io.Writer) error { return operator.PrintExplanation(w, over(run.Dead), now) },
+		"explain-capped": func(w io.Writer) error {
+			e := over(run.Done)
+			e.Pool, e.Labels, e.Capped = "forks", []string{"modal", "cpu:16", "mem:64"}, []string{"4 cores for cpu:16", "8192MiB for mem:64"}
+			return operator.PrintExplanation(w, e, now)
+		},
 		"jobs": func(w io.Writer) error {
 			held := func(s *adminapi.Summary) {
 				s.State, s.Name, s.Since, s.Attempts = run.OnHold, "", ago(90*time.Minute), 0
