@@ -98,6 +98,7 @@ func (s *Source) load() error {
 	}
 	data, err := read(s.path)
 	if err != nil {
+		s.stamp = stamp{}
 		return err
 	}
 	s.stamp = stamp{info.ModTime(), info.Size()}

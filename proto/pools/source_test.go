@@ -63,6 +63,14 @@ func TestAFileThatChangesIsReadAgainAndABadOneChangesNothing(t *testing.T) {
 		check("no file", 20, true, false, "no such file")
 		write(t, "max_sandboxes: 1\n")
 		check("mended", 1, false, true, "pools file reloaded")
+		if err := errors.Join(os.Rename(path, path+".aside"), os.Mkdir(path, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		check("what can't be read", 1, true, true, "is a directory")
+		if err := errors.Join(os.Remove(path), os.Rename(path+".aside", path)); err != nil {
+			t.Fatal(err)
+		}
+		check("the same file again", 1, false, true, "pools file reloaded")
 	})
 }
 
