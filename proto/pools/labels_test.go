@@ -63,7 +63,7 @@ func TestLabelsWithValuesSayWhatASandboxGets(t *testing.T) {
 		"cache-deps": change(func(p *pools.Pool) { p.Cache.Name = "deps" }),
 		"docker":     change(func(p *pools.Pool) { p.Docker = true }), "Docker": change(func(p *pools.Pool) { p.Docker = true }),
 		// These have no value that is meant for us, or are the pool's own.
-		"cpu:99": p, "modal": p, "job-123-4": p, "gpu": p, "gpu-runner": p, "cpu-bound": p, "memory-hungry": p, "timeout-tests": p, "region-locked": p, "region": p,
+		"cpu:99": p, "modal": p, "job-123-4": p, "gpu": p, "gpu-runner": p, "cpu-bound": p, "memory-hungry": p, "timeout-tests": p, "region-locked": p, "region": p, "network-tests": p,
 		"gpu-runner-2": p, "gpu-2": p, "gpu-t4-runner": p, "cpu-4-large": p, "mem-16-large": p, "timeout-2h-long": p, "region-user-tests": p, "net-none-here": p,
 		"image:ml": image("ml"), "image=ML": image("ml"), "Image-ml": image("ml"), "image:default": p, "image-default": p,
 		"net-tests": p, "image": p, "image-builder": p, "images:ml": p, "cpux:4": p, "docker:27": p, "docker-compose": p, "cache": p, "cache-tests": p,
@@ -92,7 +92,7 @@ func TestALabelWithAValueIsTheSameInEachSpelling(t *testing.T) {
 		"cpu 4": "cpu:4", "cpu 0.5": "cpu:0.5", "mem 16": "mem:16", "mem 512MiB": "mem:512MiB", "memory 16": "mem:16", "gpu t4": "gpu:t4", "gpu t4 2": "gpu:t4:2", "gpu a10 4": "gpu:a10:4",
 		"gpu a100-80gb": "gpu:a100-80gb", "gpu a100-80gb 1": "gpu:a100-80gb:1", "timeout 2h": "timeout:2h", "timeout 1h30m": "timeout:1h30m",
 		"region us-east": "region:us-east", "region eu": "region:eu", "cache go-mod-2": "cache:go-mod-2", "cache models": "cache:models",
-		"image ml-gpu.2": "image:ml-gpu.2", "image ml": "image:ml", "net none": "net:none",
+		"image ml-gpu.2": "image:ml-gpu.2", "image ml": "image:ml", "net none": "net:none", "network none": "net:none",
 	} {
 		want, err := f.Fit(p, []string{"modal", plain})
 		if err != nil || reflect.DeepEqual(want, p) {

@@ -59,8 +59,11 @@ func (f *File) wishOf(label string) (w wish, ok bool) {
 		return wish{}, false
 	}
 	w = wish{label[:end], label[end+1:]}
-	if w.key == "memory" {
+	switch w.key { // The words of the pools file count, too: who asks for no network must not get one for a spelling.
+	case "memory":
 		w.key = "mem"
+	case "network":
+		w.key = "net"
 	}
 	sure := label[end] != '-'
 	switch w.key {
