@@ -28,7 +28,7 @@ const blindWait = time.Minute
 //	403 or 429 of a rate limit     run.LimitedError
 //	409                            run.ErrExists
 //	403, 404, 422                  run.PermanentError with the advice of [Refusals], or run.LimitedError if it ends by itself
-//	401                            retryable: a token that GitHub has just revoked is replaced
+//	401                            retryable, with the advice of [Refusals]: a token that GitHub has just revoked is replaced
 //	5xx, 422 on a busy runner, no answer   retryable
 //
 // What is classified already stays as it is: the budget's word, and the answer to the request for an installation's token.
@@ -58,6 +58,10 @@ func classify(err error, now time.Time) error {
 	}
 	refusal, known := refusalOf(resp.StatusCode, said)
 	switch {
+	case known && refusal.Soon && !strings.Contains(err.Error(), refusal.Advice):
+		return fmt.Errorf("%w; %s", err, refusal.Advice)
+	case known && refusal.Soon: // It has been said by an inner call.
+		return err
 	case known && refusal.Again > 0:
 		return &run.LimitedError{Until: now.Add(refusal.Again), Err: fmt.Errorf("%w; %s", err, refusal.Advice)}
 	case known:

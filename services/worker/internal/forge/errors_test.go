@@ -85,7 +85,7 @@ func TestWhatGitHubAnswersToARegistration(t *testing.T) {
 		{"a permission that lacks", 403, nil, `{"message":"Resource not accessible by integration"}`, becomes{permanent: true, says: "administration write"}},
 		{"a repository that is not there", 404, nil, `{"message":"Not Found"}`, becomes{permanent: true, says: "RUNNER_GROUP_ID"}},
 		{"labels that GitHub refuses", 422, nil, `{"message":"Validation Failed"}`, becomes{permanent: true, says: "does not accept these labels"}},
-		{"a token that is refused", 401, nil, `{"message":"Bad credentials"}`, becomes{says: "401"}},
+		{"a token that is refused", 401, nil, `{"message":"Bad credentials"}`, becomes{says: "a token that has not expired"}},
 		{"a request that GitHub can't read", 400, nil, `{"message":"Problems parsing JSON"}`, becomes{says: "400"}},
 		{"an error of GitHub's", 500, nil, `{"message":"Server Error"}`, becomes{says: "500"}},
 		{"a gateway that gives up", 502, nil, `<html>`, becomes{says: "502"}},
@@ -126,7 +126,7 @@ func TestEachKnownRefusalHasItsAdvice(t *testing.T) {
 				answer := refusal{status: status, body: fmt.Sprintf(`{"message":%q}`, messages[known.Says])}
 				g.script = answer.serve
 				_, _, err := f.Register(t.Context(), newRunner(1))
-				becomes{permanent: known.Again == 0, wait: known.Again, says: known.Advice}.check(t, err)
+				becomes{permanent: known.Again == 0 && !known.Soon, wait: known.Again, says: known.Advice}.check(t, err)
 			})
 		}
 	}
@@ -143,6 +143,9 @@ func TestTheListOfRefusalsIsThatOfTheCode(t *testing.T) {
 	for _, r := range forge.Refusals() {
 		status := strings.Trim(strings.ReplaceAll(fmt.Sprint(r.Status), " ", ", "), "[]")
 		again := ""
+		if r.Soon {
+			again = " (it is tried again, ever more slowly)"
+		}
 		if r.Again > 0 {
 			again = fmt.Sprintf(" (it is tried again every %v)", r.Again)
 		}
@@ -171,7 +174,7 @@ func TestWhatGitHubAnswersToTheRequestForAToken(t *testing.T) {
 		{"a secondary limit", 403, nil, `{"message":"You have exceeded a secondary rate limit."}`, becomes{wait: time.Minute}},
 		{"a suspended App", 403, nil, `{"message":"This installation has been suspended"}`, becomes{permanent: true, says: "an owner unsuspends the App"}},
 		{"an installation that is gone", 404, nil, `{"message":"Not Found"}`, becomes{permanent: true, says: "the App's installation does not exist"}},
-		{"a key that is refused", 401, nil, `{"message":"A JSON web token could not be decoded"}`, becomes{says: "401"}},
+		{"a key that is refused", 401, nil, `{"message":"A JSON web token could not be decoded"}`, becomes{says: "the id of an App and its key"}},
 		{"an error of GitHub's", 500, nil, `{"message":"Server Error"}`, becomes{says: "500"}},
 		{"an answer that can't be read", 201, nil, `{"token":"ghs_` + canary, becomes{}},
 	}

@@ -20,12 +20,20 @@ type Refusal struct {
 	Advice string
 	// Again is when it may be otherwise by itself; zero if not before somebody has changed something.
 	Again time.Duration
+	// Soon says that it is tried again as what failed, ever more slowly: it may be otherwise with the next token already.
+	Soon bool
 }
 
 // Refusals returns those that are known, in the order in which they are looked through. The messages are GitHub's own; it does not
 // document them, and may change them, so that each status has an entry for any.
 func Refusals() []Refusal {
 	return []Refusal{
+		{
+			Meaning: "The token, or the App's id or key, is not valid, or is no more", Status: []int{401},
+			Advice: "give a token that has not expired (GITHUB_TOKEN), or the id of an App and its key (GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY); " +
+				"a secret in a file is read again without a restart; if the key is right, the worker's clock may be wrong",
+			Soon: true,
+		},
 		{
 			Meaning: "Self-hosted runners are disabled there", Status: []int{403, 404, 422}, Says: "runners are disabled",
 			Advice: "an owner of the organization or enterprise allows self-hosted runners for the repository (Settings, Actions, General, Runners), " +
