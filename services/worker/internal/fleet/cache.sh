@@ -82,7 +82,7 @@ restore() {
 			echo "cache: ${entry%@*} is damaged, as if there were none" >&2
 		else
 			unpack "$dir" || fail "${entry%@*} can't be unpacked into $dir"
-			[ -n "${RUNNER_CACHE_READ_ONLY:-}" ] || touch -c "$RUNNER_CACHE/$entry" # It was used: others go first.
+			[ -n "${RUNNER_CACHE_READ_ONLY:-}" ] || touch "$RUNNER_CACHE/.used.$entry" # Others go first.
 			echo "cache: restored ${entry%@*}"
 			return
 		fi
@@ -90,15 +90,21 @@ restore() {
 	fail "there is no $key" 1
 }
 
-# Takes away what was not used for longest, until the rest is within the bound, entries or not.
+# Takes away what was not used for longest, until the rest is within the bound, entries or not. When an entry was used last is the time of
+# a file beside it, since its own is that of its beginning, by which the newest is found.
 sweep() {
 	local left=$limit size line name
+	local -A seen=()
 	find "$RUNNER_CACHE" -maxdepth 1 -name '.part.*' -mmin +1440 -delete # Whoever wrote it has died.
 	find "$RUNNER_CACHE" -mindepth 1 -maxdepth 1 -printf '%T@ %f\0' | sort -zrn | while IFS= read -r -d '' line; do
 		name=${line#* }
-		size=$(du -sb -- "$RUNNER_CACHE/$name" | cut -f 1)
+		[ "$name" = .used. ] || name=${name#.used.}
+		[ -z "${seen["is $name"]:-}" ] || continue
+		seen["is $name"]=1
+		size=$(du -scb -- "$RUNNER_CACHE/$name" "$RUNNER_CACHE/.used.$name" 2>/dev/null | tail -n 1 | cut -f 1)
 		left=$((left - ${size:-0}))
-		[ "$left" -ge 0 ] || rm -rf -- "${RUNNER_CACHE:?}/$name"
+		[ "$left" -ge 0 ] && [ -e "$RUNNER_CACHE/$name" -o -L "$RUNNER_CACHE/$name" ] ||
+			rm -rf -- "${RUNNER_CACHE:?}/$name" "${RUNNER_CACHE:?}/.used.$name"
 	done
 }
 

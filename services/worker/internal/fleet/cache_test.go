@@ -150,7 +150,7 @@ func (c cacheOf) run(args ...string) (code int, said string) {
 	return cmd.ProcessState.ExitCode(), out.String()
 }
 
-// entries are the names of all that lies in the cache.
+// entries are the names of all that lies in the cache, but for what says when others were used.
 func (c cacheOf) entries() (names []string) {
 	c.t.Helper()
 	found, err := os.ReadDir(c.dir)
@@ -158,7 +158,9 @@ func (c cacheOf) entries() (names []string) {
 		c.t.Fatal(err)
 	}
 	for _, f := range found {
-		names = append(names, f.Name())
+		if !strings.HasPrefix(f.Name(), ".used.") {
+			names = append(names, f.Name())
+		}
 	}
 	return names
 }
@@ -209,7 +211,7 @@ func TestWhatAJobKeepsTheNextOneFinds(t *testing.T) {
 		code            int
 	}{
 		{"of one key the first that was saved", "deps-1", "one", 0},
-		{"of one beginning the newest", "deps-", "one", 0}, // It was just used.
+		{"of one beginning the newest, though another was used later", "deps-", "two", 0},
 		{"of a whole key that one, though another begins with it", "deps-2", "two", 0},
 		{"of a key that is not there nothing", "other", "", 1},
 		{"of a longer key nothing", "deps-11", "", 1},
@@ -443,6 +445,27 @@ func TestACacheStaysWithinItsBoundWhateverLiesThere(t *testing.T) {
 	}
 }
 
+func TestOfACacheThatIsFullWhatWasUsedLastStays(t *testing.T) {
+	t.Parallel()
+	c := newCache(t)
+	for n, key := range []string{"a", "b"} {
+		c.run("save", key, holding(t, string(noise(400<<10, [...]uint32{1, 2}[n]))))
+		entries := c.entries()
+		c.age(entries[n], 2-n)
+	}
+	c.run("restore", "a", t.TempDir())
+	c.run("restore", "b", t.TempDir())
+	for _, name := range c.entries() { // Both were used, a after b.
+		hours := map[byte]int{'a': 0, 'b': 1}[name[0]]
+		c.age(".used."+name, hours)
+	}
+	c.run("save", "c", holding(t, string(noise(400<<10, 3))))
+	found, err := os.ReadDir(c.dir)
+	if err != nil || len(found) != 3 || !strings.HasPrefix(found[0].Name(), ".used.a@") || !strings.HasPrefix(found[1].Name(), "a@") || !strings.HasPrefix(found[2].Name(), "c@") {
+		t.Errorf("left are %v, %v", found, err)
+	}
+}
+
 func TestAJobThatMayOnlyReadChangesNothing(t *testing.T) {
 	t.Parallel()
 	c := newCache(t)
@@ -500,17 +523,16 @@ func TestTheCachesOfToolsGoFromJobToJob(t *testing.T) {
 	if code, out := first.end(t); code != 0 {
 		t.Fatalf("exit code %d: %s %s", code, out, first.errs)
 	}
-	kept, err := os.ReadDir(shared)
-	if err != nil || len(kept) != 5 { // Two of the six are of one directory.
-		t.Fatalf("kept are %v, %v", kept, err)
+	kept := cacheOf{t: t, dir: shared}.entries()
+	if len(kept) != 5 { // Two of the six are of one directory.
+		t.Fatalf("kept are %v", kept)
 	}
 	second := startSandboxWith(t, "600", `"$ACTIONS_RUNNER_HOOK_JOB_STARTED" >/dev/null; `+read, env, nil)
 	if code, out := second.end(t); code != 0 || out != strings.Join(variables, "\n")+"\n" {
 		t.Errorf("exit code %d, found %q; %s", code, out, second.errs)
 	}
-	again, err := os.ReadDir(shared)
-	if err != nil || len(again) != len(kept) {
-		t.Errorf("what had not changed was kept again: %v, %v", again, err)
+	if again := (cacheOf{t: t, dir: shared}).entries(); !slices.Equal(again, kept) {
+		t.Errorf("what had not changed was kept again: %v", again)
 	}
 }
 
