@@ -1,12 +1,19 @@
 package e2e_test
 
 import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"modal-github-runner/services/internal/obs"
 )
 
 // exported are the names of the metrics that the services have, as their own tests hold them; those of natsx and Prometheus besides.
@@ -40,7 +47,36 @@ var (
 	metricName = regexp.MustCompile(`\b(?:up|nats_[a-z_]+|(?:ingress|worker)_[a-z_]+)\b`)
 	ofBuckets  = regexp.MustCompile(`_(bucket|count|sum)$`)
 	alertName  = regexp.MustCompile(`(?m)^\s*- alert: (\w+)$`)
+	bucket     = regexp.MustCompile(`\ble(=~?)"([^"]+)"`)
 )
+
+// An exposition writes the same bucket as 60 or 60.0, depending on its format.
+func TestRulesNameBucketsAsPrometheusScrapesThem(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(prometheus.NewHistogram(obs.SecondsHistogram("some_seconds", "Some.")))
+	handler := obs.NewAdmin(obs.AdminOptions{Registry: registry, Logger: slog.New(slog.DiscardHandler)}).Handler()
+	named := bucket.FindAllStringSubmatch(alertRules(t), -1)
+	if len(named) == 0 {
+		t.Fatal("no bucket was found")
+	}
+	for _, accept := range []string{"text/plain; version=0.0.4", "application/openmetrics-text; version=1.0.0"} {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		request.Header.Set("Accept", accept)
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, request)
+		scraped := bucket.FindAllStringSubmatch(answer.Body.String(), -1)
+		for _, rule := range named {
+			wanted := regexp.MustCompile(`^(?:` + rule[2] + `)$`)
+			if rule[1] == "=" {
+				wanted = regexp.MustCompile(`^` + regexp.QuoteMeta(rule[2]) + `$`)
+			}
+			if !slices.ContainsFunc(scraped, func(b []string) bool { return wanted.MatchString(b[2]) }) {
+				t.Errorf("%s: the services export no bucket %s", accept, rule[0])
+			}
+		}
+	}
+}
 
 func TestRulesAndRunbookNameMetricsThatTheServicesExport(t *testing.T) {
 	t.Parallel()
