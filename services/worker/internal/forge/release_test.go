@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"modal-github-runner/services/worker/internal/forge"
 	"modal-github-runner/services/worker/internal/run"
@@ -48,12 +49,20 @@ func TestARunnerReleaseIsFoundWithItsChecksum(t *testing.T) {
 	}
 }
 
-func TestAnAppAsksForAReleaseAsAnybodyMay(t *testing.T) {
+func TestAnAppAsksForAReleaseAsAnybodyMayWhoseLimitIsNotItsOwn(t *testing.T) {
 	g := newLaunchGitHub(t)
 	f := g.byApp(t)
-	g.script = func(w http.ResponseWriter, _ *http.Request) { respond(w, http.StatusOK, wholeNotes) }
+	g.script = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Ratelimit-Resource", "core")
+		w.Header().Set("X-Ratelimit-Remaining", "59")
+		w.Header().Set("X-Ratelimit-Reset", "1767323045")
+		respond(w, http.StatusOK, wholeNotes)
+	}
 	if _, err := f.Release(t.Context(), "latest"); err != nil || len(g.requests) != 1 || g.requests[0].auth != "" {
 		t.Errorf("got %v, asked %v", err, g.requests)
+	}
+	if err := testutil.GatherAndCompare(g.registry, strings.NewReader(""), "worker_github_rate_limit_remaining"); err != nil {
+		t.Error(err)
 	}
 }
 

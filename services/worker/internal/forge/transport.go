@@ -84,7 +84,9 @@ func (t meteredTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	code := "error"
 	if err == nil {
 		code = strconv.Itoa(resp.StatusCode)
-		t.metrics.limits(resp.Header)
+		if req.Header.Get("Authorization") != "" { // Who is nobody has 60 an hour, which would look as if ours were nearly used up.
+			t.metrics.limits(resp.Header)
+		}
 	}
 	t.metrics.requests.WithLabelValues(endpointOf(req), code).Inc()
 	return resp, err
