@@ -112,6 +112,14 @@ func TestTheChartsObjectsFindTheirPods(t *testing.T) {
 					if s.ScaleTargetRef.Kind != "Deployment" || s.ScaleTargetRef.Name != m.Metadata.Name || d.Replicas != nil {
 						t.Errorf("must scale %s, which must not say how many there are: %+v", m.Metadata.Name, s)
 					}
+				case "PodMonitor":
+					s := spec[struct {
+						Selector                selector
+						ScrapeClassicHistograms bool
+					}](t, m)
+					if !s.Selector.selects(d) || !s.ScrapeClassicHistograms {
+						t.Errorf("selects others, or leaves out what rules and dashboards are about: %+v", s)
+					}
 				}
 			})
 		}

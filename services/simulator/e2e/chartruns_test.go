@@ -189,6 +189,9 @@ func keda(t *testing.T, all objects, nats *server.Server) {
 	for _, trigger := range s.Triggers {
 		m := trigger.Metadata
 		got = append(got, m["consumer"])
+		if host, _, _ := net.SplitHostPort(m["natsServerMonitoringEndpoint"]); !strings.Contains(host, ".") {
+			t.Errorf("KEDA, which is in another namespace, finds no %q", host)
+		}
 		if m["lagThreshold"] != launches {
 			t.Errorf("a worker takes %s jobs of a pool, the threshold is %s", launches, m["lagThreshold"])
 		}
