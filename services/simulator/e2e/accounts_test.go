@@ -106,6 +106,7 @@ func TestEachServiceMayDoItsOwnAtNATSAndNothingElse(t *testing.T) {
 		{"a worker does not listen to all that is said", "worker", subscribe, ">", false},
 		{"a worker hears no answer to ingress", "worker", subscribe, "_INBOX_ingress.>", false},
 		{"a worker deletes no stream", "worker", publish, "$JS.API.STREAM.DELETE.JOBS", false},
+		{"a worker takes no copy of a stream", "worker", publish, "$JS.API.STREAM.SNAPSHOT.KV_runs", false},
 		{"a worker empties no stream of jobs", "worker", publish, "$JS.API.STREAM.PURGE.JOBS", false},
 	}
 	for _, tt := range tests {
