@@ -3,7 +3,10 @@ package e2e_test
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v4"
 )
 
 var (
@@ -39,5 +42,37 @@ func TestEnvExampleExplainsEachVariableOfCompose(t *testing.T) {
 	// An App and a token exclude each other, and Docker starts nothing whose secret's file is not there.
 	if envLogin.MatchString(example) {
 		t.Error("who has an App must take out a token, or the reverse: which it is must be chosen")
+	}
+}
+
+func TestEachServerOfTheClusterHasAVolumeOfItsOwn(t *testing.T) {
+	t.Parallel()
+	type stack struct {
+		Services map[string]struct{ Volumes []string }
+	}
+	var alone, cluster stack
+	for file, into := range map[string]*stack{"docker-compose.yml": &alone, "deployments/compose/cluster.yml": &cluster} {
+		if err := yaml.Unmarshal([]byte(read(t, file)), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := func(s stack, service string) string {
+		for _, volume := range s.Services[service].Volumes {
+			if name, ok := strings.CutSuffix(volume, ":/data"); ok {
+				return name
+			}
+		}
+		return ""
+	}
+	seen := []string{data(alone, "nats")} // A cluster deletes the streams of a server that stood alone.
+	for _, server := range []string{"nats", "nats-2", "nats-3"} {
+		volume := data(cluster, server)
+		if volume == "" || slices.Contains(seen, volume) {
+			t.Errorf("%s has the volume %q, and %q are taken", server, volume, seen)
+		}
+		seen = append(seen, volume)
+	}
+	if volume := data(cluster, "nats-data"); volume != data(cluster, "nats") {
+		t.Errorf("the volume %q is given to nats-server, and %q is used", volume, data(cluster, "nats"))
 	}
 }
