@@ -25,7 +25,8 @@ type sweepMetrics struct {
 func newSweepMetrics() sweepMetrics {
 	return sweepMetrics{
 		success: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "worker_sweep_last_success_timestamp_seconds", Help: "When a sweep last ended without an error; only on the worker that leads.",
+			Name: "worker_sweep_last_success_timestamp_seconds",
+			Help: "When a sweep last ended without an error, or else when this worker began to lead; only on the worker that leads.",
 		}, []string{"loop"}),
 		findings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "worker_sweep_findings_total", Help: "What sweeps found and acted on, by loop and kind.",
@@ -103,6 +104,13 @@ func (m sweepMetrics) room(r sweep.Room) {
 	}
 	for pool, state := range r.Breakers {
 		m.breakers.WithLabelValues(pool).Set(float64(state))
+	}
+}
+
+// lead has each sweep be overdue if it does not succeed from now on: of one that never did there would be nothing to see.
+func (m sweepMetrics) lead(loops []sweep.Loop) {
+	for _, l := range loops {
+		m.success.WithLabelValues(l.Name).SetToCurrentTime()
 	}
 }
 

@@ -73,6 +73,7 @@ func (a *App) newSweeps(
 func (a *App) lead(ctx context.Context) {
 	a.sweeps.election.Run(ctx, func(ctx context.Context) {
 		defer a.sweeps.mirror.Forget()
+		a.metrics.lead(a.sweeps.loops)
 		defer a.metrics.follow() // What another worker's sweeps find from now on, this one does not know.
 		sweep.Run(ctx, a.sweeps.loops, a.metrics, a.log)
 	})
