@@ -3,6 +3,7 @@ package natsx
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -36,7 +37,7 @@ type GuardOptions struct {
 	// AddReplicas says that what lies on fewer servers is put on more of them. It takes the right to update streams.
 	AddReplicas bool
 	Log         *slog.Logger
-	Registry    prometheus.Registerer // gets nats_at_risk
+	Registry    prometheus.Registerer // gets nats_at_risk and nats_topology_verified
 }
 
 // Guard ensures a topology in the background, for as long as a service runs, and knows how that went last. It warns of what does
@@ -58,6 +59,18 @@ func NewGuard(o GuardOptions) (*Guard, error) {
 	}
 	g := &Guard{GuardOptions: o, risks: risks, verified: make(chan struct{})}
 	g.last.Store(&errNotChecked)
+	verified := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "nats_topology_verified",
+		Help: "Whether streams, consumers and buckets were as this service needs them (1) when it last looked, or not (0).",
+	}, func() float64 {
+		if *g.last.Load() != nil {
+			return 0
+		}
+		return 1
+	})
+	if err := o.Registry.Register(verified); err != nil {
+		return nil, fmt.Errorf("register metrics of the topology: %w", err)
+	}
 	return g, nil
 }
 

@@ -140,9 +140,15 @@ func TestConnectionAndGuardRecoverByThemselves(t *testing.T) {
 	defer cancel()
 	wg.Go(func() { guard.Run(ctx) })
 
-	poll(t, func() bool { return out.contains("topology not verified") && guard.Check(ctx) != nil })
+	verified := func(want string) bool {
+		return testutil.GatherAndCompare(guard.Registry.(*prometheus.Registry), strings.NewReader(
+			`# HELP nats_topology_verified Whether streams, consumers and buckets were as this service needs them (1) when it last looked, or not (0).
+# TYPE nats_topology_verified gauge
+nats_topology_verified `+want+"\n"), "nats_topology_verified") == nil
+	}
+	poll(t, func() bool { return out.contains("topology not verified") && guard.Check(ctx) != nil && verified("0") })
 	server.Restart(t)
-	poll(t, func() bool { return guard.Check(ctx) == nil && natsx.Connected(conn)(ctx) == nil })
+	poll(t, func() bool { return guard.Check(ctx) == nil && natsx.Connected(conn)(ctx) == nil && verified("1") })
 	// The result is there before the line that tells of it.
 	poll(t, func() bool { return out.contains("topology created") && out.contains("topology verified") })
 	server.Stop()
