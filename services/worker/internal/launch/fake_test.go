@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"modal-github-runner/services/internal/config"
@@ -26,6 +28,26 @@ type fuse struct {
 	left  int
 	after bool
 	blown bool
+}
+
+// dyingAtEachCall plays once for each call that a worker makes in it, at which the worker dies, before or after the call has taken
+// effect; and last with none. There are to be at least so many calls: with fewer the fuse would miss most of what is played.
+func dyingAtEachCall(t *testing.T, calls int, play func(t *testing.T, f *fuse)) {
+	t.Helper()
+	for _, after := range []bool{false, true} {
+		for n := 0; ; n++ {
+			f := &fuse{left: n, after: after}
+			t.Run(fmt.Sprintf("call %d, effect %v", n, after), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { play(t, f) })
+			})
+			if !f.blown {
+				if n < calls {
+					t.Errorf("%d calls were made, want %d or more", n, calls)
+				}
+				break
+			}
+		}
+	}
 }
 
 // call runs do unless the worker is dead. It reports whether the worker may have the answer.

@@ -76,25 +76,12 @@ func TestTheAuthorOfAJobThatIsGivenUpIsToldOnce(t *testing.T) {
 
 // A worker may die at each call, before or after its effect.
 func TestAWorkerThatDiesWhileAJobIsGivenUpLeavesItOneCheckRun(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for n := 0; ; n++ {
-			f := &fuse{left: n, after: after}
-			t.Run(fmt.Sprintf("call %d, effect %v", n, after), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := refusing()
-					w.deliver(t.Context(), queuedNow(1), f)
-					w.settle(t, time.Hour)
-					w.wantTold(t, 1, refused)
-				})
-			})
-			if !f.blown {
-				if n < 10 {
-					t.Errorf("giving a job up makes %d calls: the fuse misses most of it", n)
-				}
-				break
-			}
-		}
-	}
+	dyingAtEachCall(t, 10, func(t *testing.T, f *fuse) {
+		w := refusing()
+		w.deliver(t.Context(), queuedNow(1), f)
+		w.settle(t, time.Hour)
+		w.wantTold(t, 1, refused)
+	})
 }
 
 // The job was given up by a worker that died before it told anybody; then four find it so.

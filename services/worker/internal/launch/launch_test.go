@@ -89,38 +89,25 @@ func (w *world) deliver(ctx context.Context, m message, f *fuse) {
 // that can serve it.
 func TestAWorkerThatDiesAtAnyCallOfALaunchLeavesTheJobOneLiveRunner(t *testing.T) {
 	faultstest.Cover(t, "F41", "F51")
-	for _, after := range []bool{false, true} {
-		for n := 0; ; n++ {
-			f := &fuse{left: n, after: after}
-			t.Run(fmt.Sprintf("call %d, effect %v", n, after), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld()
-					w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, f)
-					w.settle(t, 3*time.Minute)
-					w.mu.Lock()
-					defer w.mu.Unlock()
-					running := 0
-					for _, s := range w.sandboxes {
-						if s.running {
-							running++
-						}
-					}
-					if live := w.live(1); live == nil || running != 1 || w.runs[1].record.Runner != live.name {
-						t.Errorf("live runner %v, %d sandboxes running, want the one on record: %+v", live, running, w.runs[1].record)
-					}
-					if len(w.violations) > 0 {
-						t.Error(w.violations)
-					}
-				})
-			})
-			if !f.blown {
-				if n < 8 {
-					t.Errorf("a launch makes %d calls: the fuse misses most of it", n)
-				}
-				break
+	dyingAtEachCall(t, 8, func(t *testing.T, f *fuse) {
+		w := newWorld()
+		w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, f)
+		w.settle(t, 3*time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		running := 0
+		for _, s := range w.sandboxes {
+			if s.running {
+				running++
 			}
 		}
-	}
+		if live := w.live(1); live == nil || running != 1 || w.runs[1].record.Runner != live.name {
+			t.Errorf("live runner %v, %d sandboxes running, want the one on record: %+v", live, running, w.runs[1].record)
+		}
+		if len(w.violations) > 0 {
+			t.Error(w.violations)
+		}
+	})
 }
 
 func TestWhatGitHubAndModalAnswerBecomesOfTheJob(t *testing.T) {

@@ -2,7 +2,6 @@ package launch_test
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,41 +110,31 @@ func TestALaunchThatIsTriedAgainWaitsForWhatCameInTheWaySince(t *testing.T) {
 // The worker dies at any of its calls, and all is paused at that moment: nothing is launched until it is resumed, and then each job
 // has one runner.
 func TestAPauseHoldsWhereverItsWorkerDied(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for n := 0; ; n++ {
-			f := &fuse{left: n, after: after}
-			t.Run(fmt.Sprintf("call %d, effect %v", n, after), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld()
-					w.rules.Fleet.Max = 1
-					w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, f)
-					before := len(w.sandboxes)
-					w.places = w.places.Pause(places.All, true, time.Now())
-					for range 10 {
-						w.settle(t, time.Minute)
-						w.serve()
-						time.Sleep(time.Minute)
-					}
-					if len(w.sandboxes) != before {
-						t.Errorf("%d sandboxes were created while all was paused", len(w.sandboxes)-before)
-					}
-					if _, held := w.places.Held["1.1"]; held && before == 0 {
-						w.places, _ = w.places.Free("1.1", time.Now()) // The sweep's part.
-					}
-					w.places = w.places.Pause(places.All, false, time.Now())
-					for range 20 {
-						w.settle(t, time.Minute)
-						w.serve()
-						time.Sleep(time.Minute)
-					}
-					if w.running() != 1 || w.live(1) == nil || len(w.places.Held) != 1 {
-						t.Errorf("%d run, places %v, record %+v", w.running(), w.places.Held, w.runs[1].record)
-					}
-				})
-			})
-			if !f.blown {
-				break
-			}
+	dyingAtEachCall(t, 1, func(t *testing.T, f *fuse) {
+		w := newWorld()
+		w.rules.Fleet.Max = 1
+		w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, f)
+		before := len(w.sandboxes)
+		w.places = w.places.Pause(places.All, true, time.Now())
+		for range 10 {
+			w.settle(t, time.Minute)
+			w.serve()
+			time.Sleep(time.Minute)
 		}
-	}
+		if len(w.sandboxes) != before {
+			t.Errorf("%d sandboxes were created while all was paused", len(w.sandboxes)-before)
+		}
+		if _, held := w.places.Held["1.1"]; held && before == 0 {
+			w.places, _ = w.places.Free("1.1", time.Now()) // The sweep's part.
+		}
+		w.places = w.places.Pause(places.All, false, time.Now())
+		for range 20 {
+			w.settle(t, time.Minute)
+			w.serve()
+			time.Sleep(time.Minute)
+		}
+		if w.running() != 1 || w.live(1) == nil || len(w.places.Held) != 1 {
+			t.Errorf("%d run, places %v, record %+v", w.running(), w.places.Held, w.runs[1].record)
+		}
+	})
 }

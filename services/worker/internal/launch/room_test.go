@@ -137,38 +137,28 @@ func TestAPlaceIsGivenBackOnceTheSandboxIsGone(t *testing.T) {
 
 // A worker may die at each of its calls: the limit holds, and once the places are served each job has had its runner.
 func TestAWorkerThatDiesAtAnyCallNeitherExceedsALimitNorStrandsAJob(t *testing.T) {
-	for _, after := range []bool{false, true} {
-		for n := 0; ; n++ {
-			f := &fuse{left: n, after: after}
-			t.Run(fmt.Sprintf("call %d, effect %v", n, after), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld()
-					w.rules.Fleet.Max = 1
-					w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
-					w.deliver(t.Context(), message{job: 2, ev: run.Queued{Job: job(2), At: time.Now()}}, nil)
-					first := w.runs[1].record.Runner
-					w.deliver(t.Context(), message{job: 1, ev: run.Started{Job: job(1), Runner: first}}, nil)
-					w.sandboxes[0].running = false
-					delete(w.registrations, first)
-					w.deliver(t.Context(), message{job: 1, ev: run.Finished{Job: job(1), Runner: first, GitHubID: w.sandboxes[0].githubID(), Conclusion: "success"}}, f)
-					for range 100 {
-						w.settle(t, time.Second)
-						w.serve()
-						if w.running() > 1 {
-							t.Fatalf("%d run, and one may", w.running())
-						}
-						time.Sleep(time.Second)
-					}
-					if live := w.live(2); live == nil {
-						t.Errorf("the second has no runner: %+v, places %+v", w.runs[2].record, w.places)
-					}
-				})
-			})
-			if !f.blown {
-				break
+	dyingAtEachCall(t, 1, func(t *testing.T, f *fuse) {
+		w := newWorld()
+		w.rules.Fleet.Max = 1
+		w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+		w.deliver(t.Context(), message{job: 2, ev: run.Queued{Job: job(2), At: time.Now()}}, nil)
+		first := w.runs[1].record.Runner
+		w.deliver(t.Context(), message{job: 1, ev: run.Started{Job: job(1), Runner: first}}, nil)
+		w.sandboxes[0].running = false
+		delete(w.registrations, first)
+		w.deliver(t.Context(), message{job: 1, ev: run.Finished{Job: job(1), Runner: first, GitHubID: w.sandboxes[0].githubID(), Conclusion: "success"}}, f)
+		for range 100 {
+			w.settle(t, time.Second)
+			w.serve()
+			if w.running() > 1 {
+				t.Fatalf("%d run, and one may", w.running())
 			}
+			time.Sleep(time.Second)
 		}
-	}
+		if live := w.live(2); live == nil {
+			t.Errorf("the second has no runner: %+v, places %+v", w.runs[2].record, w.places)
+		}
+	})
 }
 
 func TestWhatModalSaysOfAPoolHoldsForAllItsLaunches(t *testing.T) {
