@@ -67,7 +67,7 @@ func (a *API) room(r *http.Request) (any, error) {
 // line are the jobs that stand in line for a place.
 func (a *API) line(runs []ledger.Entry[run.Run], record places.Record) (waiting []places.Waiting) {
 	for _, entry := range runs {
-		if w, ok := record.Standing(*entry.Record, a.Rules); ok {
+		if w, ok := record.Standing(entry.Record, a.Rules); ok {
 			waiting = append(waiting, w)
 		}
 	}

@@ -17,7 +17,7 @@ func (w *world) serve() {
 	defer w.mu.Unlock()
 	var line []places.Waiting
 	for _, v := range w.runs {
-		if standing, ok := w.places.Standing(v.record, w.rules); ok {
+		if standing, ok := w.places.Standing(&v.record, w.rules); ok {
 			line = append(line, standing)
 		}
 	}

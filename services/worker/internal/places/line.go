@@ -14,9 +14,12 @@ type Waiting struct {
 	QueuedAt time.Time
 }
 
-// Standing is what a job asks for that stands in line and has no place; false if it does not.
-func (r Record) Standing(j run.Run, rules Rules) (Waiting, bool) {
-	if _, held := r.Held[Key(j.Runner)]; j.State != run.Waiting || !j.InLine || held {
+// Standing is what a job asks for that stands in line and has no place; false if it does not, as most of a ledger's do not.
+func (r Record) Standing(j *run.Run, rules Rules) (Waiting, bool) {
+	if j.State != run.Waiting || !j.InLine {
+		return Waiting{}, false
+	}
+	if _, held := r.Held[Key(j.Runner)]; held {
 		return Waiting{}, false
 	}
 	ask := AskFor(j.Runner, j.Job, rules)

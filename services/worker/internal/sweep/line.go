@@ -75,7 +75,7 @@ func (l *Line) RunOnce(ctx context.Context) (Report, error) {
 // call has those looked at who are promised a place, in their order, but for those whom this worker has called before: whoever made
 // the promise may have died since, or not have reached the queue.
 func (l *Line) call(
-	ctx context.Context, waiting []places.Waiting, jobs map[int64]run.Run, record places.Record, revision uint64,
+	ctx context.Context, waiting []places.Waiting, jobs map[int64]*run.Run, record places.Record, revision uint64,
 ) (errs []error) {
 	called, seen := map[int64]time.Time{}, map[int64]bool{}
 	for _, w := range waiting {
@@ -139,13 +139,13 @@ func (l *Line) room(record places.Record, waiting []places.Waiting, now time.Tim
 }
 
 // waiting are the jobs that stand in line and have no place.
-func (l *Line) waiting(runs []Record[run.Run], record places.Record) ([]places.Waiting, map[int64]run.Run) {
+func (l *Line) waiting(runs []Record[run.Run], record places.Record) ([]places.Waiting, map[int64]*run.Run) {
 	var waiting []places.Waiting
-	jobs := map[int64]run.Run{}
+	jobs := map[int64]*run.Run{}
 	for _, entry := range runs {
-		if w, ok := record.Standing(*entry.Value, l.Rules); ok {
+		if w, ok := record.Standing(entry.Value, l.Rules); ok {
 			waiting = append(waiting, w)
-			jobs[w.Job] = *entry.Value
+			jobs[w.Job] = entry.Value
 		}
 	}
 	return waiting, jobs
