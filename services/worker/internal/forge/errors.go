@@ -33,7 +33,7 @@ const blindWait = time.Minute
 //
 // What is classified already stays as it is: the budget's word, and the answer to the request for an installation's token.
 func classify(err error, now time.Time) error {
-	if isClassified(err) {
+	if _, advised := errors.AsType[*advisedError](err); advised || isClassified(err) {
 		return err
 	}
 	if e, ok := errors.AsType[*github.RateLimitError](err); ok {
@@ -58,10 +58,8 @@ func classify(err error, now time.Time) error {
 	}
 	refusal, known := refusalOf(resp.StatusCode, said)
 	switch {
-	case known && refusal.Soon && !strings.Contains(err.Error(), refusal.Advice):
-		return fmt.Errorf("%w; %s", err, refusal.Advice)
-	case known && refusal.Soon: // It has been said by an inner call.
-		return err
+	case known && refusal.Soon:
+		return &advisedError{err, refusal.Advice}
 	case known && refusal.Again > 0:
 		return &run.LimitedError{Until: now.Add(refusal.Again), Err: fmt.Errorf("%w; %s", err, refusal.Advice)}
 	case known:
@@ -100,6 +98,16 @@ func isClassified(err error) bool {
 	_, permanent := errors.AsType[*run.PermanentError](err)
 	return limited || permanent
 }
+
+// advisedError is a refusal that is tried again like any failure, with the advice of [Refusals].
+type advisedError struct {
+	err    error
+	advice string
+}
+
+func (e *advisedError) Error() string { return e.err.Error() + "; " + e.advice }
+
+func (e *advisedError) Unwrap() error { return e.err }
 
 // tokenError says that an installation's token can't be had. It hides GitHub's answer from [errors.As], since that says nothing of
 // the runner or job that the token is for.
