@@ -36,7 +36,7 @@ func (r *reader) sound(paths ...string) bool {
 		if r.holed[path] {
 			return false
 		}
-		for ; path != ""; path = path[:max(0, strings.LastIndexAny(path, ".["))] {
+		for ; path != ""; path = outer(path) {
 			if r.unread[path] {
 				return false
 			}
@@ -48,9 +48,12 @@ func (r *reader) sound(paths ...string) bool {
 // given reports whether the document has the path.
 func (r *reader) given(path string) bool { return r.lines[path] > 0 }
 
+// outer is the path of what a path is in.
+func outer(path string) string { return path[:max(0, strings.LastIndexAny(path, ".["))] }
+
 func (r *reader) line(path string) int {
 	for path != "" && r.lines[path] == 0 {
-		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+		path = outer(path)
 	}
 	return r.lines[path]
 }
