@@ -35,7 +35,7 @@ func newAccount(caller string) *account {
 	}
 }
 
-// held are points that are written down as taken and not used yet. They are good in their slice only.
+// held are points that are written down as taken and not used yet. They are good in their slice only, which may be to come.
 type held struct {
 	points int
 	slice  int64
@@ -44,18 +44,18 @@ type held struct {
 // holds reports whether so many points are held.
 func (a *account) holds(lane Lane, points int, now time.Time) bool {
 	h := a.held[lane]
-	return h.points >= points && h.slice == sliceOf(now)
+	return h.points >= points && h.slice >= sliceOf(now)
 }
 
-// spend takes points out of what is held.
-func (a *account) spend(lane Lane, points int, now time.Time) bool {
+// spend takes points out of what is held, and returns from when they may be used.
+func (a *account) spend(lane Lane, points int, now time.Time) (from time.Time, ok bool) {
 	if !a.holds(lane, points, now) {
-		return false
+		return time.Time{}, false
 	}
 	h := a.held[lane]
 	h.points -= points
 	a.held[lane] = h
-	return true
+	return startOf(h.slice), true
 }
 
 // underWay is how many requests are, and freed is closed when one of them has ended.

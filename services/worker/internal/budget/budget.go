@@ -62,14 +62,15 @@ func New(o Options) *Budget {
 	return &Budget{Options: o, store: newStore(o.JS), news: make(chan struct{}, 1), accounts: map[string]*account{}}
 }
 
-// Take takes the points of one request of a caller, and waits if too many requests are under way. The request is to be sent at
-// once, and done to be called when it was answered, within maxFlight. If there is no room, Take returns a run.LimitedError with the
-// time to come back. A caller is letters, digits and dashes.
+// Take takes the points of one request of a caller, and waits if too many requests are under way, and with a launch if its points are
+// free within early. The request is to be sent at once, and done to be called when it was answered, within maxFlight. If there is no
+// room, Take returns a run.LimitedError with the time to come back. A caller is letters, digits and dashes.
 func (b *Budget) Take(ctx context.Context, caller string, r Request) (done func(), err error) {
 	a := b.account(caller)
+	var from time.Time
 	for {
 		_, freed := a.underWay()
-		if err = b.take(ctx, a, r); !errors.Is(err, errBusy) {
+		if from, err = b.take(ctx, a, r); !errors.Is(err, errBusy) {
 			break
 		}
 		select {
@@ -81,8 +82,38 @@ func (b *Budget) Take(ctx context.Context, caller string, r Request) (done func(
 	if err != nil {
 		return nil, err
 	}
+	done = func() { a.end(); b.hasNews() }
+	if err := b.await(ctx, a, r, from); err != nil {
+		done()
+		return nil, err
+	}
 	b.Metrics.took(r.Lane, r.Points)
-	return func() { a.end(); b.hasNews() }, nil
+	return done, nil
+}
+
+// await waits until the points of a request that were taken may be used. GitHub may have said to stop meanwhile, to any worker.
+func (b *Budget) await(ctx context.Context, a *account, r Request, from time.Time) error {
+	wait := from.Sub(b.store.now())
+	if wait <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return fmt.Errorf("wait for points to be free: %w", context.Cause(ctx))
+	}
+	select {
+	case a.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("wait to look whether GitHub said to stop: %w", context.Cause(ctx))
+	}
+	defer func() { <-a.turn }()
+	b.look(ctx, a)
+	now := b.store.now()
+	if all := a.known.with(a.own, now); all.stopped(r.Lane, now) {
+		return b.refuse(a, r, all.freeAt(r.Lane, r.Points, now), reasonStopped, errStopped)
+	}
+	return nil
 }
 
 // Room returns what Take would if, by what this worker knows, there is no room, and else nil. It asks nobody and takes nothing.
@@ -98,7 +129,8 @@ func (b *Budget) Room(caller string, r Request) error {
 	if a.holds(r.Lane, r.Points, now) {
 		return nil
 	}
-	return b.lack(a, a.known.with(a.own, now), r, now)
+	_, err := b.free(a, a.known.with(a.own, now), r, now)
+	return err
 }
 
 // Left tells what remains of the requests that GitHub grants the caller until reset, as its answer said.
@@ -127,26 +159,31 @@ func (b *Budget) account(caller string) *account {
 	return a
 }
 
-// take takes points out of what this worker holds, or else of the record: what all who wait for the turn want, by one write.
-// More is never held, since points that are not used are lost to the minute. It returns errBusy if a request of this worker must end
-// before there can be another.
-func (b *Budget) take(ctx context.Context, a *account, r Request) error {
+// take takes points out of what this worker holds, or else of the record: what all who wait for the turn want, by one write. It
+// returns from when they may be used. More is never held, since points that are not used are lost to the minute. It returns errBusy
+// if a request of this worker must end before there can be another.
+func (b *Budget) take(ctx context.Context, a *account, r Request) (from time.Time, err error) {
 	a.want(r.Lane, r.Points)
 	select {
 	case a.turn <- struct{}{}:
 	case <-ctx.Done():
 		a.wantNoMore(r.Lane, r.Points)
-		return fmt.Errorf("wait for points: %w", context.Cause(ctx))
+		return time.Time{}, fmt.Errorf("wait for points: %w", context.Cause(ctx))
 	}
 	defer func() { <-a.turn }()
 	others, theirs := a.wantNoMore(r.Lane, r.Points)
-	if inFlight, _ := a.underWay(); inFlight >= a.slots || !a.spend(r.Lane, r.Points, b.store.now()) {
-		if err := b.draw(ctx, a, wanted{r, 1 + others, r.Points + theirs}); err != nil {
-			return err
+	inFlight, _ := a.underWay()
+	from, held := time.Time{}, false
+	if inFlight < a.slots {
+		from, held = a.spend(r.Lane, r.Points, b.store.now())
+	}
+	if !held {
+		if from, err = b.draw(ctx, a, wanted{r, 1 + others, r.Points + theirs}); err != nil {
+			return time.Time{}, err
 		}
 	}
 	a.begin()
-	return nil
+	return from, nil
 }
 
 // wanted is what one who has the turn wants, and with those who wait for it.
@@ -157,51 +194,53 @@ type wanted struct {
 }
 
 // draw writes down that at least so many points are taken, and at most as many as are wanted, of which this worker holds the
-// rest, and how many requests it has under way with those.
-func (b *Budget) draw(ctx context.Context, a *account, want wanted) error {
+// rest, and how many requests it has under way with those. It returns from when the points may be used.
+func (b *Budget) draw(ctx context.Context, a *account, want wanted) (from time.Time, err error) {
 	if err := b.readClock(ctx); err != nil { // Nothing that this worker wrote down would be true, and it has no work in hand yet.
-		return b.refuse(a, want.Request, b.store.now().Add(early+aloneFor), reasonMinute, errNoTime)
+		return time.Time{}, b.refuse(a, want.Request, b.store.now().Add(early+aloneFor), reasonMinute, errNoTime)
 	}
 	for range maxConflicts {
 		now := b.store.now()
 		all := a.known.with(a.own, now)
-		if err := b.lack(a, all, want.Request, now); err != nil {
-			return err
+		from, err := b.free(a, all, want.Request, now)
+		if err != nil {
+			return time.Time{}, err
 		}
 		inFlight, _ := a.underWay()
 		requests := min(all.slots(b.Worker, now)-inFlight, want.requests)
 		if requests <= 0 && inFlight > 0 {
-			return errBusy
+			return time.Time{}, errBusy
 		}
-		n := max(0, min(all.room(want.Lane, now), want.points, want.Points*requests))
-		err := b.save(ctx, a, all.granted(b.Worker, n, now).flying(b.Worker, inFlight+max(0, requests), now))
+		n := max(0, min(all.room(want.Lane, from), want.points, want.Points*requests))
+		err = b.save(ctx, a, all.granted(b.Worker, n, from, now).flying(b.Worker, inFlight+max(0, requests), now))
 		switch {
 		case errors.Is(err, run.ErrConflict):
 			continue
 		case requests <= 0: // The others know of this worker now, and leave it its share.
-			return b.refuse(a, want.Request, now.Add(early+tellEvery), reasonInFlight, errOthers)
+			return time.Time{}, b.refuse(a, want.Request, now.Add(early+tellEvery), reasonInFlight, errOthers)
 		case err != nil:
-			return b.drawAlone(a, want.Request, now)
+			return now, b.drawAlone(a, want.Request, now)
 		}
-		a.held[want.Lane] = held{points: n - want.Points, slice: sliceOf(now)}
-		return nil
+		a.held[want.Lane] = held{points: n - want.Points, slice: sliceOf(from)}
+		return from, nil
 	}
-	return b.refuse(a, want.Request, b.store.now(), reasonMinute, errCrowded)
+	return time.Time{}, b.refuse(a, want.Request, b.store.now(), reasonMinute, errCrowded)
 }
 
-// lack is why there is no room for so many points; nil if there is.
-func (b *Budget) lack(a *account, all record, r Request, now time.Time) error {
+// free is when so many points are free: now, or soon enough for a launch to wait for them. It returns a run.LimitedError if they are not.
+// After a stop nobody waits, so that not all go on at once.
+func (b *Budget) free(a *account, all record, r Request, now time.Time) (time.Time, error) {
+	at := all.freeAt(r.Lane, r.Points, now)
 	resets, kept := a.keeps(r.Lane)
 	switch {
 	case kept:
-		return b.refuse(a, r, resets.Add(b.store.lead()), reasonHour, errHour)
-	case all.room(r.Lane, now) >= r.Points:
-		return nil
+		return time.Time{}, b.refuse(a, r, resets.Add(b.store.lead()), reasonHour, errHour)
 	case all.stopped(r.Lane, now):
-		return b.refuse(a, r, all.freeAt(r.Lane, r.Points, now), reasonStopped, errStopped)
-	default:
-		return b.refuse(a, r, all.freeAt(r.Lane, r.Points, now), reasonMinute, errMinute)
+		return time.Time{}, b.refuse(a, r, at, reasonStopped, errStopped)
+	case all.room(r.Lane, at) < r.Points || at.Sub(now) > r.Lane.patience():
+		return time.Time{}, b.refuse(a, r, at, reasonMinute, errMinute)
 	}
+	return at, nil
 }
 
 // drawAlone takes points without telling the others, since NATS is away. Launches need NATS before they need GitHub, so that
@@ -218,7 +257,7 @@ func (b *Budget) drawAlone(a *account, r Request, now time.Time) error {
 	if a.known.fair(a.own, r.Lane, now) < r.Points {
 		return b.refuse(a, r, now.Add(aloneFor), reasonMinute, errMinute)
 	}
-	a.own = a.own.granted(b.Worker, r.Points, now)
+	a.own = a.own.granted(b.Worker, r.Points, now, now)
 	return nil
 }
 

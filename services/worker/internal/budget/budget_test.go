@@ -1,12 +1,14 @@
 package budget
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -144,6 +146,94 @@ func TestRoomIsWhatTakeWouldSayAsFarAsAWorkerKnows(t *testing.T) {
 		busy.Stop(t.Context(), caller, time.Now().Add(time.Minute))
 		if err := busy.Room(caller, Request{Lane: Launch, Points: 5}); !errors.Is(err, errStopped) {
 			t.Errorf("after a stop: %v, want %v", err, errStopped)
+		}
+	})
+}
+
+// Who comes a moment before points are free has them then, and nobody else has. Its request is sent no earlier.
+func TestALaunchWaitsForPointsThatAreFreeSoon(t *testing.T) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		a, b := newBudget(t, js, "a"), newBudget(t, js, "b")
+		began := time.Now()
+		for range 180 {
+			take(t, a, Launch, 5)
+		}
+		free := startOf(sliceOf(began) + window)
+		time.Sleep(time.Until(free.Add(-early - time.Second)))
+		if wait := take(t, a, Launch, 5); wait == 0 {
+			t.Error("it waited for longer than a moment")
+		}
+		time.Sleep(2 * time.Second)
+		if wait := take(t, a, Delete, 5); wait == 0 {
+			t.Error("what is not urgent waited")
+		}
+		var waiting sync.WaitGroup
+		var mu sync.Mutex
+		sent := map[bool]int{}
+		for n := range 200 { // by two workers, for 180 launches' points
+			waiting.Go(func() {
+				done, err := []*Budget{a, b}[n%2].Take(t.Context(), caller, Request{Lane: Launch, Points: 5})
+				early := time.Until(free)
+				mu.Lock()
+				sent[err == nil]++
+				mu.Unlock()
+				if err != nil {
+					return
+				}
+				if early > 0 {
+					t.Errorf("one is sent %v before its points are free", early)
+				}
+				time.Sleep(time.Millisecond)
+				done()
+			})
+		}
+		waiting.Wait()
+		if sent[true] != 180 {
+			t.Errorf("%d were sent, want 180", sent[true])
+		}
+	})
+}
+
+func TestWhoWaitsForPointsHearsThatGitHubSaysStop(t *testing.T) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		a, b := newBudget(t, js, "a"), newBudget(t, js, "b")
+		began := time.Now()
+		for range 180 {
+			take(t, a, Launch, 5)
+		}
+		time.Sleep(time.Until(startOf(sliceOf(began) + window).Add(-time.Second)))
+		waits := make(chan error)
+		go func() {
+			_, err := a.Take(t.Context(), caller, Request{Lane: Launch, Points: 5})
+			waits <- err
+		}()
+		synctest.Wait()
+		b.Stop(t.Context(), caller, time.Now().Add(time.Minute))
+		err := <-waits
+		if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !errors.Is(err, errStopped) || time.Until(limited.Until) < 30*time.Second {
+			t.Errorf("%v, want to come back after the stop", err)
+		}
+		if n, _ := a.account(caller).underWay(); n != 0 {
+			t.Errorf("%d requests are under way", n)
+		}
+	})
+}
+
+func TestWhoWaitsForPointsCanGiveUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		a := newBudget(t, js, "a")
+		began := time.Now()
+		for range 180 {
+			take(t, a, Launch, 5)
+		}
+		time.Sleep(time.Until(startOf(sliceOf(began) + window).Add(-2 * time.Second)))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := a.Take(ctx, caller, Request{Lane: Launch, Points: 5}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v, want %v", err, context.DeadlineExceeded)
+		}
+		if n, _ := a.account(caller).underWay(); n != 0 {
+			t.Errorf("%d requests are under way", n)
 		}
 	})
 }

@@ -51,8 +51,8 @@ const (
 	// job was served by another's runner, and whose turn comes while there is room is a matter of chance; points that wait for
 	// somebody are lost. Who comes in vain costs a few writes of the ledger.
 	eagerness = 6
-	// early is how long before there is room the first are told to come back. A launch adds one to two seconds of its own, and
-	// is scheduled for a whole second: points that nobody takes when they are free are lost.
+	// early is how long before there is room the first are told to come back, and for how long launches wait for it, with their points
+	// written down as taken: who comes is scheduled for a whole second, and points that nobody takes when they are free are lost.
 	early = 2 * time.Second
 	// maxQueue bounds how long after that somebody is told to come back: those before may come no more.
 	maxQueue = 5 * time.Minute
@@ -74,9 +74,17 @@ func (l Lane) leaves() (points int, ofHour float64) {
 	return 600, 0.5
 }
 
+// patience is for how long a request of the lane waits for points.
+func (l Lane) patience() time.Duration {
+	if l == Launch {
+		return early
+	}
+	return 0
+}
+
 // record is what workers share about one caller. All its times are the NATS server's. It is never changed in place.
 type record struct {
-	// Spent are points by the slice in which they were taken, counted from 1970.
+	// Spent are points by the slice for which they were taken, counted from 1970.
 	Spent map[int64]int `json:"spent,omitempty"`
 	// Seen is, by worker, in which slice it wrote here last.
 	Seen map[string]int64 `json:"seen,omitempty"`
@@ -164,9 +172,9 @@ func (r record) freeAt(lane Lane, points int, now time.Time) time.Time {
 	return at
 }
 
-// granted is the record after a worker took so many points.
-func (r record) granted(worker string, points int, now time.Time) record {
-	return r.with(record{Spent: map[int64]int{sliceOf(now): points}, Seen: map[string]int64{worker: sliceOf(now)}}, now)
+// granted is the record after a worker took so many points, to be used from then on.
+func (r record) granted(worker string, points int, from, now time.Time) record {
+	return r.with(record{Spent: map[int64]int{sliceOf(from): points}, Seen: map[string]int64{worker: sliceOf(now)}}, now)
 }
 
 // halted is the record after GitHub said to stop.

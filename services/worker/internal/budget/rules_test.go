@@ -17,7 +17,7 @@ func at(seconds float64) time.Time { return epoch.Add(time.Duration(seconds * fl
 // spent is a record of takings by worker w, given as pairs of a time in seconds and points.
 func spent(pairs ...float64) (r record) {
 	for n := 0; n < len(pairs); n += 2 {
-		r = r.granted("w", int(pairs[n+1]), at(pairs[n]))
+		r = r.granted("w", int(pairs[n+1]), at(pairs[n]), at(pairs[n]))
 	}
 	return r
 }
@@ -44,7 +44,7 @@ func TestRoom(t *testing.T) {
 		{"for looking, too", record{}.halted(at(60), at(0)), Sweep, 60, 300},
 		{"launches leave the first moment after it to the others", record{}.halted(at(60), at(0)), Launch, 62.75, 0},
 		{"and may go then", record{}.halted(at(60), at(0)), Launch, 63, 900},
-		{"it is not forgotten in that moment", spent(0, 10).halted(at(60), at(0)).granted("w", 1, at(61)), Launch, 62, 0},
+		{"it is not forgotten in that moment", spent(0, 10).halted(at(60), at(0)).granted("w", 1, at(61), at(61)), Launch, 62, 0},
 		{"a stop of a day is one of an hour", record{}.halted(at(86400), at(0)), Delete, 3900, 600},
 		{"a stop that nobody can have written is none", record{Stop: at(86400)}, Launch, 0, 900},
 		{"points that nobody can have taken yet do not count", spent(600, 900), Launch, 0, 900},
@@ -164,7 +164,8 @@ func within(t *rapid.T, arrivals []arrival) {
 }
 
 // Workers that race for one record, each with an old copy of it, a clock that is a little wrong, and requests that take a
-// while to arrive, stay within GitHub's limit in any sixty seconds, and no lane takes of what it leaves to others.
+// while to arrive, stay within GitHub's limit in any sixty seconds, and no lane takes of what it leaves to others. Some of what they take
+// will be free only soon, and they wait for it.
 func TestNoMinuteExceedsTheLimitWhoeverTakes(t *testing.T) {
 	const clockError, delay = 100, 800 // milliseconds; together within slack
 	rapid.Check(t, func(t *rapid.T) {
@@ -188,25 +189,34 @@ func TestNoMinuteExceedsTheLimitWhoeverTakes(t *testing.T) {
 			wanted := rapid.IntRange(1, 600).Draw(t, "points")
 			w := &workers[n]
 			clock := now.Add(w.clock)
-			for points := min(wanted, w.known.room(lane, clock)); points > 0; {
+			// soon is from when how many points may be taken.
+			soon := func() (from time.Time, points int) {
+				from = clock
+				if free := w.known.freeAt(lane, wanted, clock); !free.After(clock.Add(lane.patience())) {
+					from = free
+				}
+				return from, min(wanted, w.known.room(lane, from))
+			}
+			for from, points := soon(); points > 0; {
 				if w.revision != revision { // Somebody else was faster.
 					w.known, w.revision = shared, revision
-					points = min(wanted, w.known.room(lane, clock))
+					from, points = soon()
 					continue
 				}
+				sent := from.Add(-w.clock)
 				counted := 0
 				for _, a := range arrivals {
-					if now.Sub(a.at) < time.Minute {
+					if sent.Sub(a.at) < time.Minute {
 						counted += a.points
 					}
 				}
 				if left, _ := lane.leaves(); counted+points > 900-left {
 					t.Fatalf("%s takes %d points beside %d", lane, points, counted)
 				}
-				shared, revision = w.known.granted(fmt.Sprint(n), points, clock), revision+1
+				shared, revision = w.known.granted(fmt.Sprint(n), points, from, clock), revision+1
 				w.known, w.revision = shared, revision
 				late := time.Duration(rapid.IntRange(0, delay).Draw(t, "delay")) * time.Millisecond
-				arrivals = append(arrivals, arrival{now.Add(late), points})
+				arrivals = append(arrivals, arrival{sent.Add(late), points})
 				break
 			}
 		}
@@ -225,14 +235,14 @@ func TestWorkersAloneStayWithinTheLimitTogether(t *testing.T) {
 		for n := range workers {
 			now = now.Add(time.Duration(rapid.IntRange(0, 10_000).Draw(t, "pause")) * time.Millisecond)
 			points := min(rapid.IntRange(1, 500).Draw(t, "points"), shared.room(Launch, now))
-			shared = shared.granted(fmt.Sprint(n), points, now)
+			shared = shared.granted(fmt.Sprint(n), points, now, now)
 			arrivals = append(arrivals, arrival{now, points})
 		}
 		alone := make([]record, workers)
 		for end := now.Add(4 * time.Minute); now.Before(end); {
 			n := rapid.IntRange(0, workers-1).Draw(t, "worker")
 			points := min(rapid.IntRange(1, 300).Draw(t, "points"), max(0, shared.fair(alone[n], Launch, now)))
-			alone[n] = alone[n].granted(fmt.Sprint(n), points, now)
+			alone[n] = alone[n].granted(fmt.Sprint(n), points, now, now)
 			arrivals = append(arrivals, arrival{now, points})
 			now = now.Add(time.Duration(rapid.IntRange(0, 5_000).Draw(t, "pause")) * time.Millisecond)
 		}
@@ -251,7 +261,7 @@ func FuzzRecord(f *testing.F) {
 		if json.Unmarshal(text, &r) != nil {
 			return
 		}
-		for _, r := range []record{r, r.granted("w", 5, epoch), r.halted(at(60), epoch)} {
+		for _, r := range []record{r, r.granted("w", 5, epoch, epoch), r.granted("w", 5, at(2), epoch), r.halted(at(60), epoch)} {
 			room, workers, free := r.room(Launch, epoch), r.workers(epoch), r.freeAt(Launch, 5, epoch)
 			if room < 0 || room > 900 || workers < 1 || free.Before(epoch) || free.After(epoch.Add(2*maxStop+2*time.Minute+10*time.Second)) {
 				t.Errorf("room for %d, %d workers, free after %v", room, workers, free.Sub(epoch))

@@ -145,11 +145,9 @@ func (b *Budget) write(ctx context.Context, a *account, r record) (err error) {
 	a.slots = min(a.slots, r.InFlight[b.Worker]) // It may be written though NATS does not say so.
 	revision, err := b.store.save(ctx, a.caller, r, a.revision)
 	if errors.Is(err, run.ErrConflict) {
-		known, revision, loadErr := b.store.load(ctx, a.caller)
-		if loadErr != nil {
+		if loadErr := b.read(ctx, a); loadErr != nil {
 			return loadErr
 		}
-		a.known, a.revision, a.slots = known, revision, known.InFlight[b.Worker]
 		return err
 	}
 	if err != nil { // It may be written all the same. Then what is ours counts twice, for a minute.
@@ -157,6 +155,23 @@ func (b *Budget) write(ctx context.Context, a *account, r record) (err error) {
 	}
 	a.own, a.known, a.revision = record{}, r, revision
 	a.slots, a.written = r.InFlight[b.Worker], time.Now()
+	return nil
+}
+
+// look reads the record, unless NATS was away a moment ago.
+func (b *Budget) look(ctx context.Context, a *account) {
+	if !b.isAlone() {
+		b.report(ctx, b.read(ctx, a))
+	}
+}
+
+// read has what the record says be known.
+func (b *Budget) read(ctx context.Context, a *account) error {
+	known, revision, err := b.store.load(ctx, a.caller)
+	if err != nil {
+		return err
+	}
+	a.known, a.revision, a.slots = known, revision, known.InFlight[b.Worker]
 	return nil
 }
 

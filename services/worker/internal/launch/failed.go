@@ -17,14 +17,7 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	_, isPermanent := errors.AsType[*run.PermanentError](cause)
 	_, held := errors.AsType[*places.Obstacle](cause)
 	h.Observer.Launched(r.Job.Pool, outcomeOf(cause))
-	level := slog.LevelWarn
-	switch {
-	case errors.Is(cause, errUnwanted), held: // Nothing went wrong: the job was cancelled, another runner took it, or it must wait.
-		level = slog.LevelInfo
-	case errors.Is(cause, run.ErrNoImage): // Whoever keeps the image tells of that, once for all the jobs that wait for it.
-		level = slog.LevelDebug
-	}
-	h.Log.LogAttrs(ctx, level, "runner not launched", append(runnerAttrs(r),
+	h.Log.LogAttrs(ctx, levelOf(cause), "runner not launched", append(runnerAttrs(r),
 		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
 	if err := h.unmade(ctx, r, cause); err != nil {
 		return err
@@ -32,6 +25,9 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	_, inLine := errors.AsType[*modalError](cause) // It stands in line for Modal's room, or for somebody who mends what is refused.
 	inLine = isRefused || held || inLine && isLimited && !errors.Is(cause, run.ErrNoImage)
 	failed := run.Failed{Reason: cause.Error(), Limited: isLimited || isRefused, Permanent: isPermanent, InLine: inLine}
+	if isLimited && !inLine { // It waits for its turn at GitHub.
+		failed.Until = limited.Until
+	}
 	switch {
 	case isPermanent: // The job first: what made the launch impossible may make tidying up after it impossible too.
 		if _, err := h.decide(ctx, r.For, failed); err != nil {
@@ -67,6 +63,18 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	}
 	h.at(next)
 	return nil
+}
+
+// levelOf is how much what kept a launch from a runner matters to an operator.
+func levelOf(cause error) slog.Level {
+	_, held := errors.AsType[*places.Obstacle](cause)
+	switch {
+	case errors.Is(cause, errUnwanted), held: // Nothing went wrong: the job was cancelled, another runner took it, or it must wait.
+		return slog.LevelInfo
+	case errors.Is(cause, run.ErrNoImage): // Whoever keeps the image tells of that, once for all the jobs that wait for it.
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 // unmade does what follows from a launch that made nothing: all know what that says of the pool, and its place goes to another, unless

@@ -83,6 +83,28 @@ func TestAJobThatMustWaitForGitHubIsNothingYetAndStandsInNoLine(t *testing.T) {
 	})
 }
 
+// The last points may be taken between the look for them and the call that needs them. The message comes again by itself, so that no
+// sweep need send another.
+func TestALaunchThatMustWaitForGitHubAfterAllIsTriedAgainByItselfOnly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		until := time.Now().Add(4 * time.Minute)
+		w.registerErr = func(run.Runner) error {
+			return &run.LimitedError{Until: until, Err: errors.New("GitHub's points are used up")}
+		}
+		w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+		if r := w.runs[1].record; r.State != run.Waiting || r.Until.Before(until) || r.InLine || r.Failures != 0 || len(w.places.Held) != 0 {
+			t.Errorf("record %+v with places %v, want one that waits until %v, and none", r, w.places.Held, until)
+		}
+		w.registerErr = nil
+		w.settle(t, 5*time.Minute)
+		if r := w.runs[1].record; w.running() != 1 || !r.Until.IsZero() {
+			t.Errorf("%d run, the job waits until %v", w.running(), r.Until)
+		}
+	})
+}
+
 // What has been launched needs nothing of GitHub's that it could have to wait for.
 func TestARunnerThatIsThereDoesNotWaitForGitHub(t *testing.T) {
 	t.Parallel()
