@@ -95,7 +95,7 @@ func mutants() []mutant {
 		},
 		{
 			name: "a limit has one place more", invariant: "I9", file: "places/obstacle.go", flags: []string{"--max-sandboxes=20"},
-			old: "most > 0 && uses[s] >= most {", new: "most > 0 && uses[s] > most {",
+			old: "most > 0 && uses(s) >= most {", new: "most > 0 && uses(s) > most {",
 		},
 		{
 			name: "nothing is told of a job", invariant: "I12", file: "run/decide.go",

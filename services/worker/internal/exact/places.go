@@ -2,7 +2,6 @@ package exact
 
 import (
 	"context"
-	"reflect"
 	"time"
 
 	"modal-github-runner/services/worker/internal/places"
@@ -37,7 +36,7 @@ func (t *task) Change(ctx context.Context, change func(places.Record) places.Rec
 			return 0, err
 		}
 		after := change(before)
-		if reflect.DeepEqual(before, after) {
+		if after.Same(before) {
 			return revision, nil
 		}
 		conflict := false

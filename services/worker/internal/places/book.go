@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,7 +62,7 @@ func (b *Book) Change(ctx context.Context, change func(Record) Record) (uint64, 
 			return 0, err
 		}
 		after := change(before)
-		if same(before, after) {
+		if after.Same(before) {
 			return revision, nil
 		}
 		saved, err := b.save(ctx, after, revision)
@@ -73,9 +72,6 @@ func (b *Book) Change(ctx context.Context, change func(Record) Record) (uint64, 
 	}
 	return 0, fmt.Errorf("%s: %w, %d times", key, run.ErrConflict, maxConflicts)
 }
-
-// same reports whether two records say the same, whether a map of theirs is empty or not there.
-func same(a, b Record) bool { return reflect.DeepEqual(a.clone(), b.clone()) }
 
 func (b *Book) save(ctx context.Context, r Record, revision uint64) (uint64, error) {
 	value, err := encode(r)

@@ -51,6 +51,7 @@ func (r Record) Serve(waiting []Waiting, rules Rules, now time.Time) (Record, []
 		r.Sorted = now
 	}
 	uses := r.uses(now)
+	usesOf := func(s Scope) int { return uses[s] }
 	lacking := map[Scope]bool{}
 	var served []Waiting
 	line(waiting, r, rules, uses, func(w Waiting) bool {
@@ -62,7 +63,7 @@ func (r Record) Serve(waiting []Waiting, rules Rules, now time.Time) (Record, []
 				return false
 			}
 		}
-		if o := r.lacks(w.Ask, rules, uses, now); o != nil {
+		if o := r.lacks(w.Ask, rules, usesOf, now); o != nil {
 			lacking[o.Scope] = true
 			if r.Short[o.Scope] = now; !since[o.Scope].IsZero() {
 				r.Short[o.Scope] = since[o.Scope]
@@ -90,6 +91,7 @@ func (r Record) Positions(waiting []Waiting, rules Rules, now time.Time) map[int
 // Obstacles says of each job that waits what it waits for: what is lacking, or its turn.
 func (r Record) Obstacles(waiting []Waiting, rules Rules, now time.Time) map[int64]*Obstacle {
 	uses, found := r.uses(now), map[int64]*Obstacle{}
+	usesOf := func(s Scope) int { return uses[s] }
 	known := map[Scope]*Obstacle{}
 	for _, w := range waiting {
 		for _, s := range w.needs() {
@@ -100,7 +102,7 @@ func (r Record) Obstacles(waiting []Waiting, rules Rules, now time.Time) map[int
 		if found[w.Job] != nil {
 			continue
 		}
-		o := r.lacks(w.Ask, rules, uses, now)
+		o := r.lacks(w.Ask, rules, usesOf, now)
 		if o == nil {
 			o = &Obstacle{Kind: Line, Scope: All, Text: "it gets its place in its turn"}
 		} else {

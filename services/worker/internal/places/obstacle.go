@@ -41,7 +41,8 @@ type Obstacle struct {
 func (o *Obstacle) Error() string { return o.Text }
 
 // obstacle is what keeps a launch from a place: the first of what is in the way, or that others stand in line for it.
-func (r Record) obstacle(a Ask, rules Rules, uses map[Scope]int, now time.Time) *Obstacle {
+func (r Record) obstacle(a Ask, rules Rules, now time.Time) *Obstacle {
+	uses := func(s Scope) int { return r.usesOf(s, now) }
 	if o := r.lacks(a, rules, uses, now); o != nil {
 		return o
 	}
@@ -56,14 +57,14 @@ func (r Record) obstacle(a Ask, rules Rules, uses map[Scope]int, now time.Time) 
 	return nil
 }
 
-// lacks is what keeps a launch from a place whose turn it is.
-func (r Record) lacks(a Ask, rules Rules, uses map[Scope]int, now time.Time) *Obstacle {
+// lacks is what keeps a launch from a place whose turn it is. uses counts the places of a scope.
+func (r Record) lacks(a Ask, rules Rules, uses func(Scope) int, now time.Time) *Obstacle {
 	limits, rate := a.limits(rules)
 	for n, s := range a.scopes() {
 		if o := r.paused(s); o != nil {
 			return o
 		}
-		if most := limits[n].Max; most > 0 && uses[s] >= most {
+		if most := limits[n].Max; most > 0 && uses(s) >= most {
 			return &Obstacle{Kind: Full, Scope: s, Text: fmt.Sprintf("%s has as many sandboxes as it may: max_sandboxes is %d", s.what(), most)}
 		}
 		if o := r.poor(s, limits[n].Budget, now); o != nil {

@@ -237,7 +237,7 @@ func (r Record) Started(kind string) Record {
 }
 
 func (r Record) withPool(kind string, p Pool) Record {
-	r = r.clone()
+	r.Pools = cloned(r.Pools)
 	r.Pools[kind] = p
 	return r
 }

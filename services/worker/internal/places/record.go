@@ -204,7 +204,7 @@ func (r Record) shortOf(s Scope, now time.Time) Record {
 	if len(r.Short) == 0 { // The line has just formed.
 		r.Sorted = now
 	}
-	r = r.clone()
+	r.Short = cloned(r.Short)
 	r.Short[s] = now
 	return r
 }
@@ -229,7 +229,7 @@ func (r Record) Adopt(a Ask, since time.Time) Record {
 	if _, ok := r.Held[a.Runner]; ok {
 		return r
 	}
-	r = r.clone()
+	r.Held = cloned(r.Held)
 	r.Held[a.Runner] = Place{Ask: a, Since: since}
 	return r
 }
@@ -252,7 +252,7 @@ func (r Record) Pause(s Scope, paused bool, now time.Time) Record {
 	if is == paused {
 		return r
 	}
-	r = r.clone()
+	r.Paused = cloned(r.Paused)
 	if paused {
 		r.Paused[s] = now
 	} else {
@@ -270,25 +270,4 @@ func (r Record) PausedPools() (names []string) {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// uses counts the places by scope, and by what repositories have in each pool.
-func (r Record) uses(now time.Time) map[Scope]int {
-	uses := map[Scope]int{}
-	for _, p := range r.Held {
-		count(uses, p.Ask)
-	}
-	for job, p := range r.Promised {
-		if r.isPromised(job, now) {
-			count(uses, p.Ask)
-		}
-	}
-	return uses
-}
-
-func count(uses map[Scope]int, a Ask) {
-	for _, s := range a.scopes() {
-		uses[s]++
-	}
-	uses[a.part()]++
 }

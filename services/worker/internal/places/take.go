@@ -12,12 +12,14 @@ func (r Record) Take(a Ask, rules Rules, now time.Time) (Record, *Obstacle) {
 	r = r.lapsed(now)
 	if promised {
 		if o := r.bar(a, rules, now); o != nil {
-			return r.withdrawn(a.Job, now).shortOf(o.Scope, now), o
+			return r.clone().withdrawn(a.Job, now).shortOf(o.Scope, now), o
 		}
-		r = r.clone()
-		delete(r.Promised, a.Job)
-	} else if o := r.obstacle(a, rules, r.uses(now), now); o != nil {
+	} else if o := r.obstacle(a, rules, now); o != nil {
 		return r.shortOf(o.Scope, now), o
+	}
+	r = r.clone()
+	if promised {
+		delete(r.Promised, a.Job)
 	}
 	r = r.given(a, !promised, rules, now)
 	r.Held[a.Runner] = Place{Ask: a, Since: now}
@@ -43,18 +45,24 @@ func (r Record) Proceed(a Ask, rules Rules, now time.Time) (Record, *Obstacle) {
 // lapsed is the record without promises that are over, so that what is given in their place is not given twice: by the clock of
 // another worker they may not be over yet.
 func (r Record) lapsed(now time.Time) Record {
+	var over []int64
 	for job := range r.Promised {
 		if !r.isPromised(job, now) {
-			r = r.withdrawn(job, now)
+			over = append(over, job)
 		}
+	}
+	if len(over) > 0 {
+		r = r.clone()
+	}
+	for _, job := range over {
+		r = r.withdrawn(job, now)
 	}
 	return r
 }
 
-// withdrawn is the record without the promise of a place to a job.
+// withdrawn is the record without the promise of a place to a job. Its maps, which must be a clone's, are changed.
 func (r Record) withdrawn(job int64, now time.Time) Record {
 	p := r.Promised[job]
-	r = r.clone()
 	delete(r.Promised, job)
 	r.Pools[p.kind()] = r.Pools[p.kind()].left(probeOf(job), now)
 	return r
@@ -65,9 +73,9 @@ func (r Record) isPromised(job int64, now time.Time) bool {
 	return ok && now.Sub(p.Since).Abs() < promiseFor // What is further ahead comes of a clock that was wrong.
 }
 
-// given is the record after a place was given, which is a turn of its repository unless it was counted when it was promised.
+// given is the record after a place was given, which is a turn of its repository unless it was counted when it was promised. Its maps,
+// which must be a clone's, are changed.
 func (r Record) given(a Ask, turn bool, rules Rules, now time.Time) Record {
-	r = r.clone()
 	if turn {
 		r.Turn++
 		r.Turns[RepoScope(a.Owner, a.Repo)], r.Turns[a.part()] = r.Turn, r.Turn

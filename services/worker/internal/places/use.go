@@ -41,3 +41,39 @@ func (r Record) Uses(waiting []Waiting, pools []string, rules Rules, now time.Ti
 	}
 	return uses
 }
+
+// uses counts the places by scope, and by what repositories have in each pool.
+func (r Record) uses(now time.Time) map[Scope]int {
+	uses := map[Scope]int{}
+	for _, p := range r.Held {
+		count(uses, p.Ask)
+	}
+	for job, p := range r.Promised {
+		if r.isPromised(job, now) {
+			count(uses, p.Ask)
+		}
+	}
+	return uses
+}
+
+func count(uses map[Scope]int, a Ask) {
+	for _, s := range a.scopes() {
+		uses[s]++
+	}
+	uses[a.part()]++
+}
+
+// usesOf counts the places of one scope, which is quicker where most scopes have no limit.
+func (r Record) usesOf(s Scope, now time.Time) (n int) {
+	for _, p := range r.Held {
+		if p.in(s) {
+			n++
+		}
+	}
+	for job, p := range r.Promised {
+		if p.in(s) && r.isPromised(job, now) {
+			n++
+		}
+	}
+	return n
+}
