@@ -22,11 +22,26 @@ compose() { docker compose --progress quiet --env-file deployments/compose/demo.
 say() { printf 'compose-test: %s\n' "$*"; }
 fail() { say "FAILED: $*"; exit 1; }
 
+# evidence prints what the services complain of most, and why a job waits, for whom the logs are out of reach.
+evidence() {
+  local service job
+  for service in simulator proxy ingress worker; do
+    compose logs --no-color --no-log-prefix "$service" 2>&1 | grep -Ei '"level":"(warn|error)"|panic|fatal' | grep -o '"msg".*' |
+      sed -E 's/"(service|version|instance|dur|time)":("[^"]*"|[0-9.]+),?//g' | cut -c1-200 | sort | uniq -c | sort -rn | head -4 | sed "s/^/$service:/"
+  done
+  df -h . | tail -1
+  free -m | sed -n 2p
+  compose exec -T worker /usr/bin/worker jobs | head -4
+  job=$(compose exec -T worker /usr/bin/worker jobs --json | grep -o '"id":[0-9]*' | head -1 | cut -d: -f2)
+  [ -z "$job" ] || compose exec -T worker /usr/bin/worker explain "$job" | cut -c1-160 | tail -12
+}
+
 finish() {
   local code=$?
   if [ "$code" != 0 ]; then
     compose ps --all --format 'table {{.Service}}\t{{.Status}}' || true
     compose logs --no-color >"$logs/stack.log" 2>&1 || true
+    evidence || true
     say "logs are in $logs"
   else
     rm -rf "$logs"

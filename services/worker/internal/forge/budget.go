@@ -25,7 +25,8 @@ const (
 // Budget keeps within GitHub's rate limits, which are per caller: an installation, a token, or the App itself.
 type Budget interface {
 	// Take takes the points of one request, which is then sent at once; done is called when it was answered. It waits only
-	// while too many requests are under way. Without room for the request it returns a run.LimitedError.
+	// while too many requests are under way, and for a moment if a launch's points are free soon. Without room for the request it
+	// returns a run.LimitedError.
 	Take(ctx context.Context, caller string, r Request) (done func(), err error)
 	// Room returns what Take would if it is known that there is no room, and else nil. It asks nobody and takes nothing.
 	Room(caller string, r Request) error
