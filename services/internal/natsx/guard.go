@@ -34,10 +34,11 @@ type GuardOptions struct {
 	Topology func() wire.Topology
 	// Replicas is what Topology's are.
 	Replicas int
-	// AddReplicas says that what lies on fewer servers is put on more of them. It takes the right to update streams.
+	// AddReplicas says that what lies on fewer servers is put on more of them. It takes the right to update streams, and whoever has
+	// that may ask about the account, too.
 	AddReplicas bool
 	Log         *slog.Logger
-	Registry    prometheus.Registerer // gets nats_at_risk and nats_topology_verified
+	Registry    prometheus.Registerer // gets nats_at_risk, nats_storage_used_ratio and nats_topology_verified
 }
 
 // Guard ensures a topology in the background, for as long as a service runs, and knows how that went last. It warns of what does

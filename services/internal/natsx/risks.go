@@ -22,8 +22,9 @@ const (
 	askServers = "$SYS.REQ.SERVER.PING.JSZ"
 	// lastAnswer is how long no further answer comes before all are taken to have come.
 	lastAnswer = 500 * time.Millisecond
-	// askEvery is how often servers are asked, beside after each reconnect. What they say changes with their restart only.
-	askEvery = time.Hour
+	// askAgain is how soon servers are asked again of which none has answered, unless the connection is another one by then: where
+	// they may not be asked, each question is an error in the log.
+	askAgain = time.Hour
 )
 
 // risks are what could lose what the server has acknowledged.
@@ -31,9 +32,10 @@ type risks struct {
 	GuardOptions
 
 	gauge *prometheus.GaugeVec
+	used  used
 
 	mu         sync.Mutex
-	asked      time.Time
+	unanswered time.Time // when they were last asked and none answered; zero if one did
 	reconnects uint64
 	unsynced   []string // the servers that said so when they were last asked
 	said       string   // what the last warning was about
@@ -46,7 +48,7 @@ const (
 )
 
 func newRisks(o GuardOptions) (*risks, error) {
-	r := &risks{GuardOptions: o, gauge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	r := &risks{GuardOptions: o, used: newUsed(), gauge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "nats_at_risk",
 		Help: "What could lose acknowledged messages: servers known to write to disk after they acknowledge (sync_interval), " +
 			"streams and buckets on fewer servers than NATS_REPLICAS (replicas).",
@@ -54,7 +56,7 @@ func newRisks(o GuardOptions) (*risks, error) {
 	for _, cause := range []string{riskSync, riskReplicas} {
 		r.gauge.WithLabelValues(cause).Set(0)
 	}
-	if err := o.Registry.Register(r.gauge); err != nil {
+	if err := errors.Join(o.Registry.Register(r.gauge), o.Registry.Register(r.used.gauge)); err != nil {
 		return nil, fmt.Errorf("register metrics of the topology: %w", err)
 	}
 	return r, nil
@@ -65,6 +67,9 @@ func (r *risks) look(ctx context.Context, t wire.Topology) {
 	r.mu.Lock() // The guard may be asked to look again while it looks.
 	defer r.mu.Unlock()
 	few := r.replicate(ctx, t)
+	if r.AddReplicas {
+		r.used.account(ctx, r.JS)
+	}
 	r.ask(ctx)
 	r.gauge.WithLabelValues(riskReplicas).Set(float64(len(few)))
 	r.gauge.WithLabelValues(riskSync).Set(float64(len(r.unsynced)))
@@ -97,6 +102,7 @@ func (r *risks) replicate(ctx context.Context, t wire.Topology) (few []string) {
 		if err != nil { // The next round tells.
 			continue
 		}
+		r.used.stream(stream.CachedInfo())
 		have := stream.CachedInfo().Config
 		if have.Replicas >= t.Replicas {
 			continue
@@ -118,23 +124,49 @@ func (r *risks) replicate(ctx context.Context, t wire.Topology) (few []string) {
 
 var errNoRight = errors.New("a worker adds them")
 
-// ask asks the servers, if that is due, which of them write to disk after they acknowledge. Where the account may not ask, or
+// ask asks the servers which of them write to disk after they acknowledge, and how full they are. Where the account may not ask, or
 // nobody answers, none does as far as is known.
 func (r *risks) ask(ctx context.Context) {
 	conn := r.JS.Conn()
 	reconnects := conn.Stats().Reconnects
-	if time.Since(r.asked) < askEvery && reconnects == r.reconnects {
+	if time.Since(r.unanswered) < askAgain && reconnects == r.reconnects {
 		return
 	}
-	r.asked, r.reconnects = time.Now(), reconnects
-	unsynced, err := unsyncedServers(ctx, conn)
-	if err == nil {
-		r.unsynced = unsynced
+	r.reconnects = reconnects
+	answers, err := askAll(ctx, conn)
+	r.unanswered = time.Time{}
+	if len(answers) == 0 {
+		r.unanswered = time.Now()
 	}
+	if err != nil {
+		return
+	}
+	r.unsynced = nil
+	for _, a := range answers {
+		if !a.Data.Config.SyncAlways {
+			r.unsynced = append(r.unsynced, a.Server.Name)
+		}
+	}
+	r.used.servers(answers)
 }
 
-// unsyncedServers names the servers of those that answer.
-func unsyncedServers(ctx context.Context, conn *nats.Conn) (names []string, err error) {
+// serverAnswer is what a server with JetStream says of itself.
+type serverAnswer struct {
+	Server struct {
+		Name string `json:"name"`
+	} `json:"server"`
+	Data *struct {
+		Disabled bool   `json:"disabled"`
+		Storage  uint64 `json:"storage"` // in bytes, of files
+		Config   struct {
+			SyncAlways bool  `json:"sync_always"`
+			MaxStorage int64 `json:"max_storage"`
+		} `json:"config"`
+	} `json:"data"`
+}
+
+// askAll returns the answers of the servers with JetStream.
+func askAll(ctx context.Context, conn *nats.Conn) (said []serverAnswer, err error) {
 	inbox := conn.NewInbox()
 	answers, err := conn.SubscribeSync(inbox)
 	if err != nil {
@@ -150,26 +182,14 @@ func unsyncedServers(ctx context.Context, conn *nats.Conn) (names []string, err 
 		cancel()
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil, errors.Is(err, nats.ErrNoResponders):
-			return names, nil
+			return said, nil
 		case err != nil:
 			return nil, err
 		}
-		var answer struct {
-			Server struct {
-				Name string `json:"name"`
-			} `json:"server"`
-			Data *struct {
-				Disabled bool `json:"disabled"`
-				Config   struct {
-					SyncAlways bool `json:"sync_always"`
-				} `json:"config"`
-			} `json:"data"`
-		}
+		var answer serverAnswer
 		if err := json.Unmarshal(msg.Data, &answer); err != nil || answer.Data == nil || answer.Data.Disabled {
 			continue // It has no JetStream, or says something else than it was asked for.
 		}
-		if !answer.Data.Config.SyncAlways {
-			names = append(names, answer.Server.Name)
-		}
+		said = append(said, answer)
 	}
 }

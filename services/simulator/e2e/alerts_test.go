@@ -19,7 +19,10 @@ import (
 // exported are the names of the metrics that the services have, as their own tests hold them; those of natsx and Prometheus besides.
 func exported(t *testing.T) map[string]bool {
 	t.Helper()
-	names := map[string]bool{"up": true, "nats_connected": true, "nats_reconnects_total": true, "nats_at_risk": true, "nats_topology_verified": true, "worker_build_info": true, "ingress_build_info": true}
+	names := map[string]bool{
+		"up": true, "nats_connected": true, "nats_reconnects_total": true, "nats_at_risk": true, "nats_topology_verified": true,
+		"nats_storage_used_ratio": true, "worker_build_info": true, "ingress_build_info": true,
+	}
 	for _, service := range []string{"ingress", "worker"} {
 		for line := range strings.Lines(read(t, "services", service, "app", "testdata", "metrics.txt")) {
 			name, _, _ := strings.Cut(strings.TrimSpace(line), " ")

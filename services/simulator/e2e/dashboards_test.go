@@ -44,6 +44,9 @@ func dashboards() map[string]struct {
 				{"histogram_quantile(0.99, sum by (le, step) (rate(worker_step_seconds_bucket[$__rate_interval])))", "{{step}}"},
 			}},
 			{"Jobs that stand in line", "short", "By what they wait for.", []query{{"max by (pool, reason) (worker_jobs_held_back)", "{{pool}}: {{reason}}"}}},
+			{"Waits, and not in line", "s", "The oldest job that no limit holds back, if nothing came of it for two minutes.", []query{
+				{"time() - min by (pool) (worker_oldest_waiting_job_timestamp_seconds)", "{{pool}}"},
+			}},
 			{"Messages in hand", "short", "Of all workers, and how many there may be.", []query{
 				{"sum by (kind) (worker_slots_in_use)", "{{kind}}"}, {"sum by (kind) (worker_slots)", "{{kind}}, at most"},
 			}},
@@ -54,8 +57,12 @@ func dashboards() map[string]struct {
 			}},
 			{"Modal: calls", "reqps", "By code.", []query{{"sum by (code) (rate(worker_modal_requests_total[$__rate_interval]))", "{{code}}"}}},
 			{"NATS: connected", "short", "1 is connected.", []query{{"nats_connected", "{{job}} {{instance}}"}}},
+			{"NATS: how full", "percentunit", "Of what the fullest server, the account and a stream may store.", []query{{"max by (of) (nats_storage_used_ratio)", "{{of}}"}}},
 			{"Answers to GitHub", "s", "GitHub gives up after 10 seconds.", []query{
 				{quantile("0.5", "ingress_delivery_seconds"), "half"}, {quantile("0.99", "ingress_delivery_seconds"), "99%"},
+			}},
+			{"Since the last webhook", "s", "With a good signature, of any ingress.", []query{
+				{"time() - max(ingress_last_verified_delivery_timestamp_seconds > 0)", "silent for"},
 			}},
 			{"Builds", "short", "Replicas by version: where it changes, something was deployed.", []query{
 				{"count by (version) (ingress_build_info)", "ingress {{version}}"}, {"count by (version) (worker_build_info)", "worker {{version}}"},

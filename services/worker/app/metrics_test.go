@@ -81,6 +81,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	m.Buried()
 	m.Swept("orphans", sweep.Report{
 		Found: map[sweep.Kind]int{sweep.Spare: 1}, Runs: map[run.State]int{run.Waiting: 3}, Sandboxes: map[run.RunnerState]int{run.Unknown: 2},
+		Neglected: map[string]time.Time{"default": time.Unix(1, 0)},
 	}, nil)
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil || len(problems) > 0 {
@@ -101,7 +102,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	wantMetrics(t, got)
 	for name, value := range map[string]float64{
 		`worker_messages_total{verdict="done"}`: testutil.ToFloat64(m.messages), "worker_dead_letters_total": testutil.ToFloat64(m.deadLetters),
-		"worker_launches_total": testutil.ToFloat64(m.launches), "worker_slots_in_use": testutil.ToFloat64(m.slotsInUse),
+		"worker_oldest_waiting_job_timestamp_seconds": testutil.ToFloat64(m.neglected), "worker_launches_total": testutil.ToFloat64(m.launches), "worker_slots_in_use": testutil.ToFloat64(m.slotsInUse),
 	} {
 		if value != 1 {
 			t.Errorf("%s is %v, want 1", name, value)

@@ -15,6 +15,7 @@ type sweepMetrics struct {
 	findings  *prometheus.CounterVec
 	runs      *prometheus.GaugeVec
 	sandboxes *prometheus.GaugeVec
+	neglected *prometheus.GaugeVec
 	places    *prometheus.GaugeVec
 	waiting   *prometheus.GaugeVec
 	breakers  *prometheus.GaugeVec
@@ -37,6 +38,11 @@ func newSweepMetrics() sweepMetrics {
 		sandboxes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "worker_sandboxes", Help: "Sandboxes that Modal runs, by their runner's state, unknown without a record; only on the worker that leads.",
 		}, []string{"state"}),
+		neglected: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "worker_oldest_waiting_job_timestamp_seconds",
+			Help: "When the job was queued that has waited longest, by pool, of those that wait though no limit holds them back and of which nothing new " +
+				"was heard for two minutes; absent if there is none; only on the worker that leads.",
+		}, []string{"pool"}),
 		places: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "worker_places", Help: "Places by pool, held by runners or promised to jobs; only on the worker that leads.",
 		}, []string{"pool", "state"}),
@@ -57,7 +63,7 @@ func newSweepMetrics() sweepMetrics {
 }
 
 func (m sweepMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.success, m.findings, m.runs, m.sandboxes, m.places, m.waiting, m.breakers, m.cost, m.paused}
+	return []prometheus.Collector{m.success, m.findings, m.runs, m.sandboxes, m.neglected, m.places, m.waiting, m.breakers, m.cost, m.paused}
 }
 
 // Swept implements sweep.Observer.
@@ -78,6 +84,12 @@ func (m sweepMetrics) Swept(loop string, r sweep.Report, err error) {
 			m.sandboxes.WithLabelValues(string(state)).Set(float64(r.Sandboxes[state]))
 		}
 		m.sandboxes.WithLabelValues("unknown").Set(float64(r.Sandboxes[run.Unknown]))
+	}
+	if r.Neglected != nil {
+		m.neglected.Reset()
+		for pool, since := range r.Neglected {
+			m.neglected.WithLabelValues(pool).Set(float64(since.Unix()))
+		}
 	}
 	if r.Room != nil {
 		m.room(*r.Room)
@@ -119,5 +131,6 @@ func (m sweepMetrics) follow() {
 	m.success.Reset()
 	m.runs.Reset()
 	m.sandboxes.Reset()
+	m.neglected.Reset()
 	m.room(sweep.Room{})
 }

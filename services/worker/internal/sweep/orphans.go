@@ -172,22 +172,6 @@ func (s survey) counted(r *run.Runner) bool {
 
 func (s survey) old(at time.Time) bool { return s.began.Sub(at) >= grace }
 
-func (s survey) census(runners []Record[run.Runner]) Report {
-	report := Report{Runs: map[run.State]int{}, Sandboxes: map[run.RunnerState]int{}}
-	for _, record := range s.runs {
-		report.Runs[record.Value.State]++
-	}
-	unknown := len(s.sandboxes)
-	for _, record := range runners {
-		if _, ok := s.sandboxes[record.Value.Name]; ok {
-			report.Sandboxes[record.Value.State]++
-			unknown--
-		}
-	}
-	report.Sandboxes[run.Unknown] = unknown
-	return report
-}
-
 // unrecorded is a sandbox without a record. It gets one, as a runner that no job counts on: it may have a job all the same.
 func (o *Orphans) unrecorded(sandbox Sandbox, s survey) finding {
 	job := s.madeFor(sandbox)

@@ -459,10 +459,42 @@ func TestTheCensusCountsWhatThereIs(t *testing.T) {
 	want := sweep.Report{
 		Runs:      map[run.State]int{run.Running: 2, run.Waiting: 1},
 		Sandboxes: map[run.RunnerState]int{run.Busy: 1, run.Launched: 1, run.Unknown: 1},
+		Neglected: map[string]time.Time{},
 	}
 	if diff := cmp.Diff(want, report); diff != "" || err != nil {
 		t.Errorf("%v, %s", err, diff)
 	}
+}
+
+func TestTheCensusKnowsTheOldestJobThatWaitsThoughNothingHoldsItBack(t *testing.T) {
+	const grace = 2 * time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		waits := func(id int64, queued, changed time.Duration, changes ...func(*run.Run)) sweep.Record[run.Run] {
+			r := run.Run{Job: job(id), State: run.Waiting, Runner: name(id), QueuedAt: ago(queued)}
+			for _, change := range changes {
+				change(&r)
+			}
+			return record(r, changed)
+		}
+		w := &world{
+			runners: []sweep.Record[run.Runner]{},
+			runs: []sweep.Record[run.Run]{
+				waits(1, 20*time.Minute, grace),
+				waits(2, 30*time.Minute, grace, func(r *run.Run) { r.Until = ago(grace) }), // Its turn has come, and nothing of it.
+				waits(3, 40*time.Minute, grace-1),                                          // A launch of it has just begun, or failed.
+				waits(4, time.Hour, time.Hour, func(r *run.Run) { r.InLine = true }),
+				waits(5, time.Hour, time.Hour, func(r *run.Run) { r.Until = ago(grace - 1) }),
+				waits(6, time.Hour, time.Hour, func(r *run.Run) { r.State = run.OnHold }),
+				waits(7, time.Hour, time.Hour, func(r *run.Run) { r.State = run.Running }),
+				waits(8, 10*time.Minute, 9*time.Minute, func(r *run.Run) { r.Job.Pool = "gpu" }),
+			},
+		}
+		report, err := orphans(w).RunOnce(t.Context())
+		want := map[string]time.Time{"default": ago(30 * time.Minute), "gpu": ago(10 * time.Minute)}
+		if diff := cmp.Diff(want, report.Neglected); diff != "" || err != nil {
+			t.Errorf("%v, %s", err, diff)
+		}
+	})
 }
 
 // The ledger was lost: whose pool a sandbox is of its tags say.
