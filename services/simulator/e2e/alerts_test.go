@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"modal-github-runner/services/internal/obs"
@@ -50,6 +51,7 @@ var (
 	metricName = regexp.MustCompile(`\b(?:up|nats_[a-z_]+|(?:ingress|worker)_[a-z_]+)\b`)
 	ofBuckets  = regexp.MustCompile(`_(bucket|count|sum)$`)
 	alertName  = regexp.MustCompile(`(?m)^\s*- alert: (\w+)$`)
+	shared     = regexp.MustCompile(`\b(up|nats_[a-z_]+)\b(?:\{([^}]*)\})?`)
 	bucket     = regexp.MustCompile(`\ble(=~?)"([^"]+)"`)
 )
 
@@ -94,6 +96,43 @@ func TestRulesAndRunbookNameMetricsThatTheServicesExport(t *testing.T) {
 				t.Errorf("%s: no service exports %s", file, name)
 			}
 		}
+	}
+}
+
+// In a Prometheus that others use, too, these names may be theirs as well. The chart's PodMonitors are held against the same names.
+func TestWhatOthersMayHaveIsAskedOfOurOwnJobs(t *testing.T) {
+	t.Parallel()
+	jobs := map[string]bool{}
+	for _, match := range regexp.MustCompile(`(?m)- job_name: (\S+)$`).FindAllStringSubmatch(read(t, "deployments", "prometheus", "prometheus.yml"), -1) {
+		jobs[match[1]] = true
+	}
+	if diff := cmp.Diff(map[string]bool{"modal-github-runner-ingress": true, "modal-github-runner-worker": true}, jobs); diff != "" {
+		t.Fatal(diff)
+	}
+	var queries string
+	for line := range strings.Lines(alertRules(t)) {
+		if !strings.Contains(line, "summary: ") { // In words "up" is none.
+			queries += line
+		}
+	}
+	for _, board := range dashboards() {
+		for _, p := range board.panels {
+			for _, q := range p.queries {
+				queries += "\n" + q.expr
+			}
+		}
+	}
+	asked := shared.FindAllStringSubmatch(queries, -1)
+	for _, of := range asked {
+		switch selector := of[2]; {
+		case selector == `job=~"modal-github-runner-(ingress|worker)"`:
+		case strings.HasPrefix(selector, `job="`) && jobs[strings.Trim(selector[len("job="):], `"`)]:
+		default:
+			t.Errorf("%s is asked for of whatever has that name: %s", of[1], of[0])
+		}
+	}
+	if len(asked) < 10 {
+		t.Errorf("only %d were found", len(asked))
 	}
 }
 

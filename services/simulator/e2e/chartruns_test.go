@@ -126,8 +126,8 @@ func TestWhatTheChartAsksOfItsPodsIsAnsweredAndWhatKedaAsksOfNATSIsThere(t *test
 		if status := p.status(t.Context(), http.MethodGet, s.PodMetricsEndpoints[0].Port, s.PodMetricsEndpoints[0].Path); status != http.StatusOK {
 			t.Errorf("metrics of %s: status %d", service, status)
 		}
-		if r := s.PodMetricsEndpoints[0].Relabelings; len(r) != 1 || r[0].TargetLabel != "job" || r[0].Replacement != service {
-			t.Errorf("the rules know the job %s, not %+v", service, r)
+		if r := s.PodMetricsEndpoints[0].Relabelings; len(r) != 1 || r[0].TargetLabel != "job" || r[0].Replacement != "modal-github-runner-"+service {
+			t.Errorf("the rules know the job modal-github-runner-%s, not %+v", service, r)
 		}
 	}
 	for _, path := range webhookPaths(t) {

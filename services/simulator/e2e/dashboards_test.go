@@ -56,8 +56,10 @@ func dashboards() map[string]struct {
 				{"sum by (reason) (rate(worker_github_held_back_total[$__rate_interval]))", "held back: {{reason}}"},
 			}},
 			{"Modal: calls", "reqps", "By code.", []query{{"sum by (code) (rate(worker_modal_requests_total[$__rate_interval]))", "{{code}}"}}},
-			{"NATS: connected", "short", "1 is connected.", []query{{"nats_connected", "{{job}} {{instance}}"}}},
-			{"NATS: how full", "percentunit", "Of what the fullest server, the account and a stream may store.", []query{{"max by (of) (nats_storage_used_ratio)", "{{of}}"}}},
+			{"NATS: connected", "short", "1 is connected.", []query{{`nats_connected{job=~"modal-github-runner-(ingress|worker)"}`, "{{job}} {{instance}}"}}},
+			{"NATS: how full", "percentunit", "Of what the fullest server, the account and a stream may store.", []query{
+				{`max by (of) (nats_storage_used_ratio{job=~"modal-github-runner-(ingress|worker)"})`, "{{of}}"},
+			}},
 			{"Answers to GitHub", "s", "GitHub gives up after 10 seconds.", []query{
 				{quantile("0.5", "ingress_delivery_seconds"), "half"}, {quantile("0.99", "ingress_delivery_seconds"), "99%"},
 			}},
