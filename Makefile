@@ -170,8 +170,9 @@ faults-check: ## Fail if the last make test made other faults happen than the ta
 	@$(FAULT_TABLE)
 
 .PHONY: rules-check
-rules-check: ## Check and test Prometheus's rules (needs promtool, of Debian's package prometheus)
+rules-check: ## Check Prometheus's configuration, and test its rules (needs promtool, of Debian's package prometheus)
 	@command -v promtool >/dev/null || { echo "rules-check: no promtool: install Debian's package prometheus"; exit 1; }
+	@promtool check config --syntax-only deployments/prometheus/prometheus.yml
 	@promtool check rules deployments/prometheus/rules/*.yml
 	@promtool test rules deployments/prometheus/rules_test.yml
 
