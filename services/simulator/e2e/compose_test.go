@@ -45,6 +45,21 @@ func TestEnvExampleExplainsEachVariableOfCompose(t *testing.T) {
 	}
 }
 
+func TestComposeTellsTheWorkerOfAProxy(t *testing.T) {
+	t.Parallel()
+	var stack struct {
+		Services map[string]struct{ Environment map[string]string }
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "docker-compose.yml")), &stack); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"} {
+		if value := stack.Services["worker"].Environment[name]; !strings.HasSuffix(value, "${"+name+":-}") { // Empty is none for the worker.
+			t.Errorf("%s is %q", name, value)
+		}
+	}
+}
+
 func TestEachServerOfTheClusterHasAVolumeOfItsOwn(t *testing.T) {
 	t.Parallel()
 	type stack struct {
