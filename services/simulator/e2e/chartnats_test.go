@@ -13,10 +13,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// The chart of NATS makes its configuration of these values: JSON, but for what stands between << and >>.
+// The chart of NATS makes its configuration of these values: JSON, but for what stands between << and >>, and files to be included.
 func TestNATSInKubernetesIsConfiguredAsInCompose(t *testing.T) {
-	t.Setenv("NATS_INGRESS_PASSWORD", "i")
-	t.Setenv("NATS_WORKER_PASSWORD", "w")
 	deployments := filepath.Join(repositoryRoot(t), "deployments")
 	var values struct {
 		Config struct {
@@ -35,15 +33,26 @@ func TestNATSInKubernetesIsConfiguredAsInCompose(t *testing.T) {
 	if err := encoder.Encode(config); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "nats.conf")
-	raw := regexp.MustCompile(`"<< (.*?) >>"`).ReplaceAll(text.Bytes(), []byte("$1"))
-	if err := os.WriteFile(file, raw, 0o600); err != nil {
-		t.Fatal(err)
+	raw := regexp.MustCompile(`"[^"]*\$include":"([^"]*)",?`).ReplaceAll(text.Bytes(), []byte("include $1;"))
+	raw = regexp.MustCompile(`"<< (.*?) >>"`).ReplaceAll(raw, []byte("$1"))
+	etc := t.TempDir()
+	for name, content := range map[string]string{
+		"nats-config/nats.conf":         string(raw),
+		"nats-passwords/passwords.conf": "NATS_INGRESS_PASSWORD: \"1\"\nNATS_WORKER_PASSWORD: \"2\"\n", // Digits are no number.
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(etc, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(etc, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	got, err := server.ProcessConfigFile(file)
+	got, err := server.ProcessConfigFile(filepath.Join(etc, "nats-config", "nats.conf"))
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, raw)
 	}
+	t.Setenv("NATS_INGRESS_PASSWORD", `"1"`)
+	t.Setenv("NATS_WORKER_PASSWORD", `"2"`)
 	want, err := server.ProcessConfigFile(filepath.Join(deployments, "nats", "nats.conf"))
 	if err != nil {
 		t.Fatal(err)
