@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	composeVariable = regexp.MustCompile(`\$\{([A-Z_]+)`)
+	composeVariable = regexp.MustCompile(`(?:^|[^$])\$\{([A-Z_]+)`) // `$${NAME` is for the shell in a container
 	envVariable     = regexp.MustCompile(`(?m)^#?([A-Z_]+)=`)
 	envLogin        = regexp.MustCompile(`(?m)^GITHUB_`)
 )
@@ -27,7 +27,8 @@ func TestEnvExampleExplainsEachVariableOfCompose(t *testing.T) {
 		return found
 	}
 	example := read(t, ".env.example")
-	used := names(composeVariable, read(t, "docker-compose.yml")+read(t, "deployments", "compose", "cluster.yml")+read(t, "deployments", "compose", "tls.yml"))
+	used := names(composeVariable, read(t, "docker-compose.yml")+read(t, "deployments", "compose", "cluster.yml")+
+		read(t, "deployments", "compose", "tls.yml")+read(t, "deployments", "compose", "nats-tls.yml"))
 	explained := names(envVariable, example)
 	for _, name := range used {
 		if !slices.Contains(explained, name) && !slices.Contains(notExplained, name) {
