@@ -45,7 +45,7 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	act, cancel := context.WithDeadline(ctx, r.Until.Add(-recordTime))
 	var made run.Created
 	var adopted bool
-	err := h.stillWanted(act, r)
+	err := unasked(h.stillWanted(act, r))
 	if err == nil {
 		made, adopted, err = h.make(act, r)
 	}
@@ -112,9 +112,12 @@ func (h *handling) fresh(j run.Job) bool { return h.Now().Sub(j.CreatedAt) < fre
 // make registers the runner and starts its sandbox, or finds that this was done before.
 func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, adopted bool, err error) {
 	if err := h.Ready(r.Job); err != nil { // A registration without a sandbox is of no use, and costs GitHub's budget.
-		return run.Created{}, false, err
+		return run.Created{}, false, unasked(err)
 	}
 	githubID, jit, err := h.register(ctx, r)
+	if _, limited := errors.AsType[*run.LimitedError](err); limited { // It was not sent, or GitHub did nothing about it.
+		err = unasked(err)
+	}
 	if errors.Is(err, run.ErrExists) {
 		var id string
 		if id, err = h.Fleet.Find(ctx, r.Name); err != nil {
@@ -208,6 +211,18 @@ func (h *handling) start(ctx context.Context, r run.Runner, jit config.Secret) (
 		}
 	}
 }
+
+// unaskedError is why neither GitHub nor Modal was asked to make anything in a launch.
+type unaskedError struct{ error }
+
+func unasked(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &unaskedError{err}
+}
+
+func (e *unaskedError) Unwrap() error { return e.error }
 
 // modalError is why Modal did not say that it has made a sandbox. none says that it made none, for sure.
 type modalError struct {

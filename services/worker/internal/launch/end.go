@@ -42,6 +42,9 @@ func (h *handling) dismiss(ctx context.Context, r run.Runner) error {
 // know nothing yet. Then it is left alone until that job has ended, or the sandbox by itself. So is the sandbox of
 // a runner of which only the name is on record: it may be a later one's, if the ledger was restored from a backup.
 func (h *handling) end(ctx context.Context, r run.Runner) error {
+	if r.Unasked {
+		return h.free(ctx, r)
+	}
 	id := r.SandboxID
 	if id == "" {
 		var err error

@@ -39,7 +39,8 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 		_, err := h.decideRunner(ctx, r.Name, run.Gone{Reason: cause.Error()})
 		return err
 	}
-	now, err := h.decideRunner(ctx, r.Name, run.GivenUp{Reason: cause.Error()})
+	_, nothing := errors.AsType[*unaskedError](cause)
+	now, err := h.decideRunner(ctx, r.Name, run.GivenUp{Until: r.Until, Reason: cause.Error(), Unasked: r.Unasked && nothing})
 	if err != nil {
 		return err
 	}

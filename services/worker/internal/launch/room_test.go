@@ -3,6 +3,7 @@ package launch_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +104,56 @@ func TestALaunchThatMustWaitForGitHubAfterAllIsTriedAgainByItselfOnly(t *testing
 			t.Errorf("%d run, the job waits until %v", w.running(), r.Until)
 		}
 	})
+}
+
+// Of thousands of launches that wait for GitHub many are served by another's runner. To look for registrations that were never asked for
+// would cost GitHub's points, and hold up messages until there are some.
+func TestALaunchThatAskedForNothingLeavesNothingToRemove(t *testing.T) {
+	t.Parallel()
+	lost, full := errors.New("no answer"), errors.New("GitHub's points are used up")
+	for name, tt := range map[string]struct {
+		tries []error // what becomes of each try to register; the last, of all that follow
+		want  []string
+	}{
+		"GitHub had no room":                             {[]error{full}, nil},
+		"an answer was lost, and then there was no room": {[]error{lost, full}, []string{"deregister"}},
+		"an answer was lost after there was no room":     {[]error{full, lost}, []string{"deregister"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				tries := 0
+				w.registerErr = func(run.Runner) error {
+					err := tt.tries[min(tries, len(tt.tries)-1)]
+					tries++
+					if errors.Is(err, full) {
+						return &run.LimitedError{Until: time.Now().Add(time.Minute), Err: full}
+					}
+					return err
+				}
+				w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+				w.settle(t, 65*time.Second)
+				if tries < 2 {
+					t.Fatalf("%d tries, want more", tries)
+				}
+				l := launcher(w, nil)
+				s := &scripted{Fleet: l.Fleet, Forge: l.Forge}
+				l.Fleet, l.Forge = s, s
+				for range 2 { // A message may come twice.
+					if again, err := l.Handle(t.Context(), 1, run.Started{Job: job(1), Runner: run.Name{Job: 2, Attempt: 1}}); err != nil || !again.IsZero() {
+						t.Errorf("it comes again at %v, %v", again, err)
+					}
+				}
+				if r := w.runners[run.Name{Job: 1, Attempt: 1}].record; r.State != run.Ended || len(w.places.Held) != 0 {
+					t.Errorf("runner %+v, places %v", r, w.places.Held)
+				}
+				if got := slices.Compact(s.calls); !slices.Equal(got, tt.want) {
+					t.Errorf("calls %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
 }
 
 // What has been launched needs nothing of GitHub's that it could have to wait for.

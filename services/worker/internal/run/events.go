@@ -139,8 +139,13 @@ type (
 		SandboxID string
 		At        time.Time
 	}
-	// GivenUp says that the worker that was launching the runner stopped trying; another may try at once.
-	GivenUp struct{ Reason string }
+	// GivenUp says that the worker that was launching the runner until Until stopped trying; another may try at once. Unasked is as in
+	// Runner.
+	GivenUp struct {
+		Until   time.Time
+		Reason  string
+		Unasked bool
+	}
 	// Taken says that the runner took the job By, of which Event told: the runner whose registration is GitHubID, if that is known.
 	// Spare is what By had counted on.
 	Taken struct {
@@ -251,7 +256,8 @@ type (
 		Job    Job
 		Reason string
 	}
-	// Create asks that the registration and the sandbox of Runner are made, to be given up at Runner.Until.
+	// Create asks that the registration and the sandbox of Runner are made, to be given up at Runner.Until. Runner.Unasked is as it was
+	// before.
 	Create struct{ Runner Runner }
 	// Inspect asks whether the sandbox of Runner still lives.
 	Inspect struct{ Runner Runner }

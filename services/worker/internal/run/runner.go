@@ -48,6 +48,7 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 		return created(r, ev, now)
 	case GivenUp:
 		if r.State == Launching {
+			r.Unasked = ev.Unasked && ev.Until.Equal(r.Until) // Else another has taken the launch over.
 			r.Until, r.Reason = now, ev.Reason
 		}
 		return r, nil

@@ -39,6 +39,8 @@ func busyWith(job int64) func(*run.Runner) {
 	return func(r *run.Runner) { r.State, r.Took = run.Busy, job }
 }
 
+func unasked(r *run.Runner) { r.Unasked = true }
+
 func ended(r *run.Runner) { r.State, r.EndedAt, r.Reason = run.Ended, ago(time.Second), "over" }
 
 func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
@@ -49,12 +51,18 @@ func TestAWantedRunnerLivesOrTheJobIsTold(t *testing.T) {
 	old := func(r *run.Runner) { r.LaunchedAt = ago(run.LookAfter) }
 	confirm := run.Confirm{Job: 1, Runner: runner(1, 1)}
 	checkDecideRunner(t, []decidedRunner{
-		{"one of which nothing is known is created", run.Runner{}, wanted, launching(), []run.Effect{confirm, run.Create{Runner: launching()}}},
+		{"one of which nothing is known is created", run.Runner{}, wanted, launching(), []run.Effect{confirm, run.Create{Runner: launching(unasked)}}},
 		{"one that somebody creates is waited for", launching(), wanted, launching(), []run.Effect{confirm, run.Later{At: in(run.LaunchTimeout)}}},
 		{
 			"one whose creation took too long is created anew", launching(func(r *run.Runner) { r.Until, r.Reason = now, "slow" }), wanted,
 			launching(func(r *run.Runner) { r.Reason = "slow" }),
 			[]run.Effect{confirm, run.Create{Runner: launching(func(r *run.Runner) { r.Reason = "slow" })}},
+		},
+		{
+			"one of which nothing was asked for is on record as if it were, before anything is",
+			launching(unasked, func(r *run.Runner) { r.Until = now }), wanted,
+			launching(),
+			[]run.Effect{confirm, run.Create{Runner: launching(unasked)}},
 		},
 		{"one that was launched is looked at in time", launched(), wanted, launched(), []run.Effect{confirm, run.Later{At: in(run.LookAfter - 30*time.Second)}}},
 		{"one that has waited long is looked at now", launched(old), wanted, launched(old), []run.Effect{confirm, run.Inspect{Runner: launched(old)}}},
@@ -133,6 +141,16 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 			"a launch that was given up can be taken over at once", launching(),
 			run.GivenUp{Reason: "boom"},
 			launching(func(r *run.Runner) { r.Until, r.Reason = now, "boom" }), nil,
+		},
+		{
+			"one in which nothing was asked for leaves nothing to remove", launching(),
+			run.GivenUp{Until: launching().Until, Reason: "no room", Unasked: true},
+			launching(func(r *run.Runner) { r.Until, r.Reason, r.Unasked = now, "no room", true }), nil,
+		},
+		{
+			"but who says so late knows nothing of the launch of who took it over", launching(),
+			run.GivenUp{Until: launching().Until.Add(-time.Minute), Reason: "no room", Unasked: true},
+			launching(func(r *run.Runner) { r.Until, r.Reason = now, "no room" }), nil,
 		},
 		{"who gives up after another succeeded changes nothing", launched(), run.GivenUp{Reason: "boom"}, launched(), nil},
 	})

@@ -149,6 +149,8 @@ type Runner struct {
 	OccupiedSince time.Time `json:"occupied_since,omitzero"`
 	// Until is when another worker may take over a launch that has not ended.
 	Until time.Time `json:"until,omitzero"`
+	// Unasked says that neither a registration nor a sandbox was asked for under its name, in any launch of it: there is nothing to remove.
+	Unasked bool `json:"unasked,omitempty"`
 	// GitHubID is GitHub's id of the registration.
 	GitHubID int64 `json:"github_id,omitempty"`
 	// SandboxID is Modal's id of the sandbox.

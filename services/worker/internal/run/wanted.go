@@ -18,13 +18,17 @@ func wanted(r Runner, ev Wanted, now time.Time) (Runner, []Effect) {
 			Name: ev.Name, State: Launching, Job: ev.Job, Scope: ev.Scope, For: ev.Job.ID, Until: now.Add(LaunchTimeout),
 			Price: ev.Price,
 		}
-		return r, []Effect{confirm, Create{Runner: r}}
+		begun := r
+		begun.Unasked = true
+		return r, []Effect{confirm, Create{Runner: begun}}
 	case Launching:
 		if now.Before(r.Until) {
 			return r, []Effect{confirm, Later{At: r.Until}}
 		}
 		r.Until = now.Add(LaunchTimeout)
-		return r, []Effect{confirm, Create{Runner: r}}
+		begun := r
+		r.Unasked = false // Whoever begins may die and not say.
+		return r, []Effect{confirm, Create{Runner: begun}}
 	case Launched:
 		if look := r.LaunchedAt.Add(LookAfter); now.Before(look) {
 			return r, []Effect{confirm, Later{At: look}}
