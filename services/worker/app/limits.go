@@ -28,8 +28,8 @@ func newLimits(js jetstream.JetStream, registry *prometheus.Registry, log *slog.
 }
 
 // Room implements forge.Budget.
-func (l limits) Room(caller string, r forge.Request) error {
-	return l.Budget.Room(caller, requestOf(r))
+func (l limits) Room(ctx context.Context, caller string, r forge.Request) error {
+	return l.Budget.Room(ctx, caller, requestOf(r))
 }
 
 // Take implements forge.Budget.

@@ -41,7 +41,7 @@ const canary = "canary"
 // outside is GitHub and Modal. Registering and creating end as the errors say.
 type outside struct{ registerErr, createErr error }
 
-func (outside) Room(run.Job) error { return nil }
+func (outside) Room(context.Context, run.Job) error { return nil }
 
 func (outside) Scope(run.Job) string { return "octo/repo" }
 

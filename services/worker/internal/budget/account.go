@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -25,13 +26,40 @@ type account struct {
 	written  time.Time // when it did so, by this worker's clock
 	own      record    // what is not written down yet
 	held     map[Lane]held
+	passed   map[Lane][]pass
 	queues   map[Lane]*queue
+}
+
+// passFor is how long who was let pass by Room may take to come to Take: a launch writes down a few things in between.
+const passFor = 2 * time.Second
+
+// pass is a request that Room let pass.
+type pass struct {
+	points int
+	at     time.Time
+}
+
+// passing is how many points those want that were let pass and have yet to come.
+func (a *account) passing(lane Lane, now time.Time) (points int) {
+	a.passed[lane] = slices.DeleteFunc(a.passed[lane], func(p pass) bool { return now.Sub(p.at) >= passFor })
+	for _, p := range a.passed[lane] {
+		points += p.points
+	}
+	return points
+}
+
+// arrived says that one of those that were let pass has come, if r may be one.
+func (a *account) arrived(r Request) {
+	waiting := a.passed[r.Lane]
+	if n := slices.IndexFunc(waiting, func(p pass) bool { return p.points == r.Points }); n >= 0 {
+		a.passed[r.Lane] = slices.Delete(waiting, n, n+1)
+	}
 }
 
 func newAccount(caller string) *account {
 	return &account{
 		caller: caller, turn: make(chan struct{}, 1), wanted: map[Lane]int{}, freed: make(chan struct{}),
-		held: map[Lane]held{}, queues: map[Lane]*queue{},
+		held: map[Lane]held{}, passed: map[Lane][]pass{}, queues: map[Lane]*queue{},
 	}
 }
 

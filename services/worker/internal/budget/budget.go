@@ -116,21 +116,27 @@ func (b *Budget) await(ctx context.Context, a *account, r Request, from time.Tim
 	return nil
 }
 
-// Room returns what Take would if, by what this worker knows, there is no room, and else nil. It asks nobody and takes nothing.
-func (b *Budget) Room(caller string, r Request) error {
+// Room returns what Take would if, by what this worker knows, there is no room for the request beside those that were let pass by Room
+// and have yet to come to Take; else nil. It asks nobody and takes nothing, and waits while the record is written.
+func (b *Budget) Room(ctx context.Context, caller string, r Request) error {
 	a := b.account(caller)
 	select {
 	case a.turn <- struct{}{}:
-	default: // Somebody is finding out.
-		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait to look for points: %w", context.Cause(ctx))
 	}
 	defer func() { <-a.turn }()
 	now := b.store.now()
-	if a.holds(r.Lane, r.Points, now) {
-		return nil
+	all := a.known.with(a.own, now)
+	// Each worker lets as many pass as this one.
+	points := r.Points + all.workers(now)*a.passing(r.Lane, now)
+	if !a.holds(r.Lane, points, now) {
+		if _, err := b.free(a, all, r, points, now); err != nil {
+			return err
+		}
 	}
-	_, err := b.free(a, a.known.with(a.own, now), r, now)
-	return err
+	a.passed[r.Lane] = append(a.passed[r.Lane], pass{r.Points, now})
+	return nil
 }
 
 // Left tells what remains of the requests that GitHub grants the caller until reset, as its answer said.
@@ -172,6 +178,7 @@ func (b *Budget) take(ctx context.Context, a *account, r Request) (from time.Tim
 	}
 	defer func() { <-a.turn }()
 	others, theirs := a.wantNoMore(r.Lane, r.Points)
+	a.arrived(r)
 	inFlight, _ := a.underWay()
 	from, held := time.Time{}, false
 	if inFlight < a.slots {
@@ -202,7 +209,7 @@ func (b *Budget) draw(ctx context.Context, a *account, want wanted) (from time.T
 	for range maxConflicts {
 		now := b.store.now()
 		all := a.known.with(a.own, now)
-		from, err := b.free(a, all, want.Request, now)
+		from, err := b.free(a, all, want.Request, want.Points, now)
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -227,18 +234,18 @@ func (b *Budget) draw(ctx context.Context, a *account, want wanted) (from time.T
 	return time.Time{}, b.refuse(a, want.Request, b.store.now(), reasonMinute, errCrowded)
 }
 
-// free is when so many points are free: now, or soon enough for a launch to wait for them. It returns a run.LimitedError if they are not.
-// After a stop nobody waits, so that not all go on at once.
-func (b *Budget) free(a *account, all record, r Request, now time.Time) (time.Time, error) {
-	at := all.freeAt(r.Lane, r.Points, now)
+// free is when so many points are free, of which r wants a part: now, or soon enough for a launch to wait for them. It returns a
+// run.LimitedError if they are not. After a stop nobody waits, so that not all go on at once.
+func (b *Budget) free(a *account, all record, r Request, points int, now time.Time) (time.Time, error) {
+	at, own := all.freeAt(r.Lane, points, now), all.freeAt(r.Lane, r.Points, now)
 	resets, kept := a.keeps(r.Lane)
 	switch {
 	case kept:
 		return time.Time{}, b.refuse(a, r, resets.Add(b.store.lead()), reasonHour, errHour)
 	case all.stopped(r.Lane, now):
-		return time.Time{}, b.refuse(a, r, at, reasonStopped, errStopped)
-	case all.room(r.Lane, at) < r.Points || at.Sub(now) > r.Lane.patience():
-		return time.Time{}, b.refuse(a, r, at, reasonMinute, errMinute)
+		return time.Time{}, b.refuse(a, r, own, reasonStopped, errStopped)
+	case all.room(r.Lane, at) < points || at.Sub(now) > r.Lane.patience():
+		return time.Time{}, b.refuse(a, r, own, reasonMinute, errMinute)
 	}
 	return at, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,7 +117,7 @@ func TestEachLaneLeavesItsPart(t *testing.T) {
 func TestRoomIsWhatTakeWouldSayAsFarAsAWorkerKnows(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
 		busy, other := newBudget(t, js, "busy"), newBudget(t, js, "other")
-		if err := busy.Room(caller, Request{Lane: Launch, Points: 5}); err != nil {
+		if err := busy.Room(t.Context(), caller, Request{Lane: Launch, Points: 5}); err != nil {
 			t.Errorf("before anything was taken: %v", err)
 		}
 		for range 180 {
@@ -124,14 +125,14 @@ func TestRoomIsWhatTakeWouldSayAsFarAsAWorkerKnows(t *testing.T) {
 				t.Fatalf("must wait for %v", wait)
 			}
 		}
-		if err := other.Room(caller, Request{Lane: Launch, Points: 5}); err != nil {
+		if err := other.Room(t.Context(), caller, Request{Lane: Launch, Points: 5}); err != nil {
 			t.Errorf("what others took is not known before it is read: %v", err)
 		}
 		if wait := take(t, other, Launch, 5); wait == 0 {
 			t.Error("more was taken than there is")
 		}
 		for name, b := range map[string]*Budget{"who took it": busy, "who was told": other} {
-			err := b.Room(caller, Request{Lane: Launch, Points: 5})
+			err := b.Room(t.Context(), caller, Request{Lane: Launch, Points: 5})
 			if limited, ok := errors.AsType[*run.LimitedError](err); !ok || !errors.Is(err, errMinute) || time.Until(limited.Until) < 30*time.Second {
 				t.Errorf("%s: %v, want to come back in about a minute", name, err)
 			}
@@ -140,13 +141,50 @@ func TestRoomIsWhatTakeWouldSayAsFarAsAWorkerKnows(t *testing.T) {
 			t.Errorf("%d points are taken, want 900: to ask takes none", got)
 		}
 		time.Sleep(63 * time.Second)
-		if err := other.Room(caller, Request{Lane: Launch, Points: 5}); err != nil {
+		if err := other.Room(t.Context(), caller, Request{Lane: Launch, Points: 5}); err != nil {
 			t.Errorf("a minute later: %v", err)
 		}
 		busy.Stop(t.Context(), caller, time.Now().Add(time.Minute))
-		if err := busy.Room(caller, Request{Lane: Launch, Points: 5}); !errors.Is(err, errStopped) {
+		if err := busy.Room(t.Context(), caller, Request{Lane: Launch, Points: 5}); !errors.Is(err, errStopped) {
 			t.Errorf("after a stop: %v, want %v", err, errStopped)
 		}
+	})
+}
+
+// A launch writes a few things down between its look for room and its request. Of many that look at once, those for which there are no
+// points are to write nothing.
+func TestRoomLetsNoMorePassThanThereArePointsFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		b := newBudget(t, js, "w")
+		for range 170 {
+			take(t, b, Launch, 5)
+		}
+		look := func(most int) {
+			t.Helper()
+			var looking sync.WaitGroup
+			var passed atomic.Int64
+			for range 40 {
+				looking.Go(func() {
+					if b.Room(t.Context(), caller, Request{Lane: Launch, Points: 5}) == nil {
+						passed.Add(1)
+					}
+				})
+			}
+			looking.Wait()
+			if n := passed.Load(); n != int64(most) {
+				t.Errorf("%d were let pass, want %d", n, most)
+			}
+		}
+		look(10)
+		look(0)
+		for range 4 {
+			if wait := take(t, b, Launch, 5); wait != 0 {
+				t.Errorf("one that was let pass must wait for %v", wait)
+			}
+		}
+		look(0)
+		time.Sleep(passFor) // The other six have something else to wait for.
+		look(6)
 	})
 }
 

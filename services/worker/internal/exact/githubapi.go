@@ -38,7 +38,7 @@ func scopeOf(j run.Job) string {
 }
 
 // Room is of launch.Forge.
-func (t *task) Room(j run.Job) error { return t.s.room(j.Installation, writePoints) }
+func (t *task) Room(_ context.Context, j run.Job) error { return t.s.room(j.Installation, writePoints) }
 
 // Register is of launch.Forge.
 func (t *task) Register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {

@@ -194,7 +194,7 @@ func TestThereIsRoomAsLongAsAnAppHasSomeOrIsNotKnown(t *testing.T) {
 				}
 			}
 			budget.full = whole
-			err := f.Room(run.Job{ID: 2, Owner: "octo", Repo: "repo", Installation: 999})
+			err := f.Room(t.Context(), run.Job{ID: 2, Owner: "octo", Repo: "repo", Installation: 999})
 			if _, limited := errors.AsType[*run.LimitedError](err); limited == tt.want || (err == nil) != tt.want {
 				t.Errorf("room %v, want %v", err, tt.want)
 			}

@@ -196,15 +196,15 @@ func (c *caller) asked(j run.Job) *asked[int64] {
 }
 
 // room returns a run.LimitedError if it is known that a runner for the job can't be registered yet, and else nil.
-func (c *caller) room(j run.Job) error {
+func (c *caller) room(ctx context.Context, j run.Job) error {
 	installation, known := c.knownInstallation(j)
 	if !known {
-		return cmp.Or(c.asked(j).paused(), c.Budget.Room(c.appAccount(), Request{LaneLaunch, readPoints, place(j)}))
+		return cmp.Or(c.asked(j).paused(), c.Budget.Room(ctx, c.appAccount(), Request{LaneLaunch, readPoints, place(j)}))
 	}
-	return cmp.Or(c.roomForToken(j, installation), c.Budget.Room(c.account(installation), Request{LaneLaunch, writePoints, place(j)}))
+	return cmp.Or(c.roomForToken(ctx, j, installation), c.Budget.Room(ctx, c.account(installation), Request{LaneLaunch, writePoints, place(j)}))
 }
 
-func (c *caller) roomForToken(j run.Job, installation int64) error {
+func (c *caller) roomForToken(ctx context.Context, j run.Job, installation int64) error {
 	c.mu.Lock()
 	known, ok := c.clients[installation]
 	c.mu.Unlock()
@@ -219,7 +219,7 @@ func (c *caller) roomForToken(j run.Job, installation int64) error {
 			return withoutToken(err)
 		}
 	}
-	return c.Budget.Room(c.appAccount(), Request{LaneLaunch, writePoints, place(j)})
+	return c.Budget.Room(ctx, c.appAccount(), Request{LaneLaunch, writePoints, place(j)})
 }
 
 // appTransport sends requests as the App itself.

@@ -28,8 +28,9 @@ type Budget interface {
 	// while too many requests are under way, and for a moment if a launch's points are free soon. Without room for the request it
 	// returns a run.LimitedError.
 	Take(ctx context.Context, caller string, r Request) (done func(), err error)
-	// Room returns what Take would if it is known that there is no room, and else nil. It asks nobody and takes nothing.
-	Room(caller string, r Request) error
+	// Room returns what Take would if it is known that there is no room, and else nil. It asks nobody and takes nothing. Whoever is
+	// let pass is expected to Take within a second.
+	Room(ctx context.Context, caller string, r Request) error
 	// Stop has nobody send requests of the caller until then.
 	Stop(ctx context.Context, caller string, until time.Time)
 	// Left tells how many of the hourly limit of requests remain until reset.

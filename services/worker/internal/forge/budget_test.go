@@ -43,7 +43,7 @@ func (b *fakeBudget) Take(_ context.Context, caller string, r forge.Request) (fu
 	}, nil
 }
 
-func (b *fakeBudget) Room(caller string, _ forge.Request) error {
+func (b *fakeBudget) Room(_ context.Context, caller string, _ forge.Request) error {
 	if b.only == "" || b.only == caller {
 		return b.full
 	}

@@ -60,10 +60,10 @@ func (s *sooner) take(err error) bool {
 // Room returns a run.LimitedError if it is known that no budget is left to register a runner for the job, or that GitHub does not tell
 // what is needed for it, and else nil. It asks nobody, so that a launch that must wait for its turn at GitHub has written down nothing
 // before.
-func (f *Forge) Room(j run.Job) error {
+func (f *Forge) Room(ctx context.Context, j run.Job) error {
 	var limited sooner
 	for _, c := range f.turns(j) {
-		if !limited.take(c.room(j)) {
+		if !limited.take(c.room(ctx, j)) {
 			return nil
 		}
 	}

@@ -38,7 +38,7 @@ func TestInAnOutageManyLaunchesAskForOneToken(t *testing.T) {
 					if tt.call == askInstalls {
 						r.Job.Installation = 0
 					}
-					if f.Room(r.Job) != nil {
+					if f.Room(t.Context(), r.Job) != nil {
 						return
 					}
 					if _, _, err := f.Register(t.Context(), r); err == nil || permanent(err) {
@@ -56,7 +56,7 @@ func TestInAnOutageManyLaunchesAskForOneToken(t *testing.T) {
 			if tt.call == askInstalls {
 				r.Job.Installation = 0
 			}
-			if wait := limited(f.Room(r.Job)); wait > time.Minute {
+			if wait := limited(f.Room(t.Context(), r.Job)); wait > time.Minute {
 				t.Errorf("the next launch is to wait for %v", wait)
 			}
 		})
@@ -74,7 +74,7 @@ func TestTheLimitOfARequestForATokenIsTheAppsAndStopsNoInstallation(t *testing.T
 	if diff := cmp.Diff([]string{"app-1234 for 5m0s"}, b.stops); diff != "" || count(g.sent(), askToken) != 1 {
 		t.Errorf("GitHub got %v; stops (-want +got):\n%s", g.sent(), diff)
 	}
-	if wait := limited(f.Room(newRunner(1).Job)); wait < 4*time.Minute {
+	if wait := limited(f.Room(t.Context(), newRunner(1).Job)); wait < 4*time.Minute {
 		t.Errorf("the next launch waits for %v, want five minutes", wait)
 	}
 }

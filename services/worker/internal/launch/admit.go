@@ -24,7 +24,7 @@ func (h *handling) admitted(ctx context.Context, said run.Job) (run.Job, error) 
 			return run.Job{}, h.noPool(ctx, said, err)
 		}
 	}
-	if err := h.Forge.Room(said); err != nil { // To find out costs GitHub's budget, too.
+	if err := h.Forge.Room(ctx, said); err != nil { // To find out costs GitHub's budget, too.
 		h.Observer.Launched(said.Pool, outcomeOf(err))
 		return run.Job{}, h.awaits(ctx, said, err)
 	}

@@ -214,7 +214,7 @@ func save[K comparable, T any](w *world, records map[K]versioned[T], key K, reco
 
 func (worker) Scope(j run.Job) string { return j.Owner + "/" + j.Repo }
 
-func (w worker) Room(run.Job) error { return w.roomErr }
+func (w worker) Room(context.Context, run.Job) error { return w.roomErr }
 
 func (w worker) Register(_ context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
 	crash := w.do(func() {

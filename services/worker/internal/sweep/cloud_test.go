@@ -72,7 +72,7 @@ func (c *cloud) pass() {
 	}
 }
 
-func (*cloud) Room(run.Job) error { return nil }
+func (*cloud) Room(context.Context, run.Job) error { return nil }
 
 func (c *cloud) Scope(j run.Job) string { return j.Owner + "/" + j.Repo }
 
