@@ -220,6 +220,35 @@ func TestRepositoriesAreAdmittedAsTheListSays(t *testing.T) {
 	}
 }
 
+func TestALabelThatNoRunnerCanHaveIsNamedByItsPlace(t *testing.T) {
+	many := slices.Repeat([]string{"modal"}, 101)
+	for name, test := range map[string]struct {
+		labels []string
+		want   string
+	}{
+		"none":                      {nil, ""},
+		"as many as there may be":   {many[:100], ""},
+		"one more":                  {many, "workflow_job.labels: must be at most 100 (got 101)"},
+		"as long as one may be":     {[]string{strings.Repeat("é", 128)}, ""},
+		"one byte longer":           {[]string{strings.Repeat("é", 128) + "x"}, "workflow_job.labels[0]: must be 1 to 256 printable bytes (got 257)"},
+		"empty":                     {[]string{"modal", ""}, "workflow_job.labels[1]: must be 1 to 256 printable bytes (got 0)"},
+		"with a terminal's command": {[]string{"a\x1b[2J"}, "workflow_job.labels[0]: must be 1 to 256 printable bytes (got 5)"},
+		"of no width":               {[]string{"a\u200b"}, "workflow_job.labels[0]: must be 1 to 256 printable bytes (got 4)"},
+		"for a shell":               {[]string{"$(id) `id`; ../../x | *"}, ""},
+	} {
+		got := ""
+		if err := wire.CheckLabels(test.labels); err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+	if got := wire.CutText("x" + strings.Repeat("é", 300)); got != "x"+strings.Repeat("é", 127) {
+		t.Errorf("cut to %d bytes", len(got))
+	}
+}
+
 func TestTheTopologyHoldsTogether(t *testing.T) {
 	topology := wire.JobsTopology([]string{"default", "gpu"})
 	streams := map[string]bool{}

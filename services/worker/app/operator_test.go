@@ -41,7 +41,7 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 	t.Cleanup(github.Close)
 	i := start(t, "NATS_URL="+server.URL(), "GITHUB_API_URL="+github.URL)
 	poll(t, func() bool { return i.ready(t) })
-	if out, err := i.command(t, "explain", "7"); out != "" || err == nil || err.Error() != `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the log of ingress (got "7")` {
+	if out, err := i.command(t, "explain", "7"); out != "" || err == nil || err.Error() != `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the logs of ingress and workers (got "7")` {
 		t.Errorf("before the webhook: %q, %v", out, err)
 	}
 	for _, job := range []int64{7, 8} {

@@ -51,7 +51,7 @@ func (a *App) newSweeps(
 	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: a.options.Now}
 	unqueued := &sweep.Unqueued{
 		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos),
-		Pool: a.rules.poolOf, Admit: a.allowed,
+		Pool: a.rules.poolOf, Admit: a.allowed, Log: a.log,
 	}
 	deliveries := &sweep.Deliveries{
 		Hooks: hooks{a.surveyor}, Cursors: a.control, Ledger: books, Now: a.options.Now, Log: a.log,

@@ -6,24 +6,16 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	jobsv1 "modal-github-runner/proto/jobs/v1"
+	"modal-github-runner/proto/wire"
 )
 
-const (
-	// maxLabels is GitHub's own limit for a just-in-time runner.
-	maxLabels = 100
-	// maxLabelBytes is the limit that GitHub's runner checks when it is configured.
-	maxLabelBytes = 256
-	// maxNameBytes is GitHub's limit for the name of a repository; those of accounts are shorter.
-	maxNameBytes = 100
-	// maxTextBytes bounds what only people read: longer texts are cut.
-	maxTextBytes = 256
-)
+// maxNameBytes is GitHub's limit for the name of a repository; those of accounts are shorter.
+const maxNameBytes = 100
 
 // errPayload precedes every error of decode.
 var errPayload = errors.New("payload")
@@ -114,7 +106,7 @@ func (p *payload) validate() error {
 	errs = append(errs,
 		checkName("owner in repository.full_name", owner),
 		checkName("name in repository.full_name", name),
-		checkLabels(job.Labels),
+		wire.CheckLabels(job.Labels),
 		checkTime("workflow_job.created_at", job.CreatedAt),
 		checkTime("workflow_job.started_at", job.StartedAt),
 		checkTime("workflow_job.completed_at", job.CompletedAt),
@@ -130,19 +122,6 @@ func checkName(field, name string) error {
 	}
 	if name == "" || len(name) > maxNameBytes || strings.ContainsFunc(name, strange) {
 		return fmt.Errorf("%s: must be 1 to %d of letters, digits and . _ - (got %d bytes)", field, maxNameBytes, len(name))
-	}
-	return nil
-}
-
-func checkLabels(labels []string) error {
-	if len(labels) > maxLabels {
-		return fmt.Errorf("workflow_job.labels: must be at most %d (got %d)", maxLabels, len(labels))
-	}
-	for i, label := range labels {
-		unprintable := strings.ContainsFunc(label, func(r rune) bool { return !unicode.IsPrint(r) })
-		if label == "" || len(label) > maxLabelBytes || unprintable {
-			return fmt.Errorf("workflow_job.labels[%d]: must be 1 to %d printable bytes (got %d)", i, maxLabelBytes, len(label))
-		}
 	}
 	return nil
 }
@@ -173,15 +152,15 @@ func (p *payload) event() *jobsv1.JobEvent {
 		},
 		InstallationId: p.Installation.ID,
 		RunnerId:       job.RunnerID,
-		RunnerName:     cut(job.RunnerName),
-		Conclusion:     cut(job.Conclusion),
+		RunnerName:     wire.CutText(job.RunnerName),
+		Conclusion:     wire.CutText(job.Conclusion),
 		CreatedAt:      timestamp(job.CreatedAt),
 		StartedAt:      timestamp(job.StartedAt),
 		CompletedAt:    timestamp(job.CompletedAt),
-		WorkflowName:   cut(job.WorkflowName),
-		JobName:        cut(job.Name),
-		HeadBranch:     cut(job.HeadBranch),
-		HeadSha:        cut(job.HeadSHA),
+		WorkflowName:   wire.CutText(job.WorkflowName),
+		JobName:        wire.CutText(job.Name),
+		HeadBranch:     wire.CutText(job.HeadBranch),
+		HeadSha:        wire.CutText(job.HeadSHA),
 	}
 }
 
@@ -197,18 +176,6 @@ func actionOf(action string) jobsv1.Action {
 		return jobsv1.Action_ACTION_COMPLETED
 	}
 	return jobsv1.Action_ACTION_UNSPECIFIED
-}
-
-// cut shortens s to maxTextBytes without splitting a character.
-func cut(s string) string {
-	if len(s) <= maxTextBytes {
-		return s
-	}
-	end := maxTextBytes
-	for !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return strings.Clone(s[:end]) // The rest must not stay in memory as long as the event does.
 }
 
 func timestamp(t *time.Time) *timestamppb.Timestamp {

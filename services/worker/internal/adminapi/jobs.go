@@ -13,7 +13,8 @@ import (
 )
 
 // notTaken says why there may be no record of a job.
-const notTaken = "must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the log of ingress"
+const notTaken = "must be of a job that was taken on in the last week; " +
+	"why one was not, for its labels or its repository, is in the logs of ingress and workers"
 
 // Jobs is the answer to GET /jobs.
 type Jobs struct {

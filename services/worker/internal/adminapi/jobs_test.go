@@ -266,7 +266,7 @@ func TestWhatCannotBeAnsweredIsSaidInOneLine(t *testing.T) {
 	}{
 		{"an id that is no number", http.MethodGet, "/jobs/x", records, 400, `id: must be a job's, a positive number (got "x")`},
 		{"an id that is no job's", http.MethodGet, "/jobs/0", records, 400, `id: must be a job's, a positive number (got "0")`},
-		{"a job that nobody knows", http.MethodGet, "/jobs/5", records, 404, `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the log of ingress (got "5")`},
+		{"a job that nobody knows", http.MethodGet, "/jobs/5", records, 404, `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the logs of ingress and workers (got "5")`},
 		{"a state that there is not", http.MethodGet, "/jobs?state=lost", records, 400, `state: must be one of [held waiting running done dead] (got "lost")`},
 		{"no list", http.MethodGet, "/jobs", all, 503, "the server is away"},
 		{"no record", http.MethodGet, "/jobs/1", all, 503, "the server is away"},
@@ -279,7 +279,7 @@ func TestWhatCannotBeAnsweredIsSaidInOneLine(t *testing.T) {
 			`id: must be of a job; a message that can't be read can't be replayed (got "message-7")`,
 		},
 		{"a replay of nothing", http.MethodPost, "/dead-letters/message-8/replay", records, 400, `id: must be a job's, a positive number (got "message-8")`},
-		{"a replay of a job that nobody knows", http.MethodPost, "/dead-letters/5/replay", records, 404, `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the log of ingress (got "5")`},
+		{"a replay of a job that nobody knows", http.MethodPost, "/dead-letters/5/replay", records, 404, `id: must be of a job that was taken on in the last week; why one was not, for its labels or its repository, is in the logs of ingress and workers (got "5")`},
 		{"a replay of a job that was never given up", http.MethodPost, "/dead-letters/1/replay", with(func(s *store) { s.letters = nil }), 409, `id: must be of a job that was given up; this one is waiting (got "1")`},
 		{
 			"a replay of a job whose runner another took", http.MethodPost, "/dead-letters/1/replay",

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"strings"
 	"time"
 
+	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -15,6 +18,8 @@ const (
 	knownFor = 7 * 24 * time.Hour
 	// webhookTime is how long the webhook of a new job may be on its way.
 	webhookTime = time.Minute
+	// queuedFor is how long GitHub keeps a job queued (docs.github.com, "Usage limits" of self-hosted runners).
+	queuedFor = 24 * time.Hour
 )
 
 // Unqueued finds queued jobs of which no webhook told us.
@@ -30,8 +35,11 @@ type Unqueued struct {
 	Pool func(labels []string) string
 	// Admit returns nil if the job's repository may use our runners.
 	Admit func(run.Job) error
+	Log   *slog.Logger
 
 	turn turn
+	// refused are the jobs that were told of as such, and when.
+	refused map[int64]time.Time
 }
 
 // RunOnce looks once at the repositories whose turn it is.
@@ -41,6 +49,7 @@ func (u *Unqueued) RunOnce(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	maps.DeleteFunc(u.refused, func(_ int64, at time.Time) bool { return began.Sub(at) > queuedFor })
 	repos := knownRepos(runs, began, u.Named, u.Admit)
 	var t tally
 	for _, name := range names(&u.turn, repos, maxPlaces) {
@@ -82,11 +91,28 @@ func (u *Unqueued) lookAt(ctx context.Context, in Repo, began time.Time, t *tall
 		if j.Pool == "" || began.Sub(j.CreatedAt) < webhookTime || u.Admit(j) != nil {
 			continue
 		}
+		if err := wire.CheckLabels(j.Labels); err != nil {
+			u.tell(ctx, j, began, err)
+			continue
+		}
 		if t.found(u.hear(ctx, j, began)) {
 			return true
 		}
 	}
 	return t.found("", err)
+}
+
+// tell says once of a job, as ingress does of a webhook, that no runner can have its labels.
+func (u *Unqueued) tell(ctx context.Context, j run.Job, now time.Time, refusal error) {
+	if _, told := u.refused[j.ID]; told {
+		return
+	}
+	if u.refused == nil {
+		u.refused = map[int64]time.Time{}
+	}
+	u.refused[j.ID] = now
+	u.Log.LogAttrs(ctx, slog.LevelWarn, "queued job refused", slog.Int64("job_id", j.ID), slog.Int64("run_id", j.RunID),
+		slog.String("repo", j.Owner+"/"+j.Repo), slog.Any("err", refusal))
 }
 
 // hear reports a queued job, unless the ledger knows that it waits, or that it was queued and more has happened since.

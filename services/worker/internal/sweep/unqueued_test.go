@@ -1,9 +1,12 @@
 package sweep_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +20,7 @@ import (
 
 func unqueued(w *world, named ...sweep.Repo) *sweep.Unqueued {
 	return &sweep.Unqueued{
-		Jobs: w, Ledger: w, Reader: w, Queue: w, Now: time.Now, Named: named,
+		Jobs: w, Ledger: w, Reader: w, Queue: w, Now: time.Now, Named: named, Log: slog.New(slog.DiscardHandler),
 		Pool: func(labels []string) string {
 			if slices.Contains(labels, "modal") {
 				return "default"
@@ -89,6 +92,47 @@ func TestAQueuedJobThatNobodyToldOfIsHeard(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What ingress refuses must not come in by another door, nor keep others out.
+func TestAJobThatIngressRefusesForItsLabelsIsToldOfAndNotTaken(t *testing.T) {
+	labels := func(labels ...string) func(*run.Job) { return func(j *run.Job) { j.Labels = labels } }
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		w := &world{queued: map[string][]run.Job{"octo/repo": {
+			listed(1, labels("modal", "")), listed(2, labels("modal", "a\nb")), listed(3, labels("modal", strings.Repeat("x", 1<<20))),
+			listed(4, labels(slices.Repeat([]string{"modal"}, 101)...)),
+			listed(5, labels("ubuntu-latest", "")), listed(6, labels("modal", ""), func(j *run.Job) { j.Private = false }),
+			listed(7, labels("modal", strings.Repeat("x", 256))),
+		}}}
+		u := unqueued(w, sweep.Repo{Owner: "octo", Name: "repo"})
+		u.Log = slog.New(slog.NewTextHandler(&log, nil))
+		for range 3 {
+			report, err := u.RunOnce(t.Context())
+			if diff := cmp.Diff(map[sweep.Kind]int{sweep.Unheard: 1}, report.Found); diff != "" || err != nil {
+				t.Errorf("%v, %s", err, diff)
+			}
+			time.Sleep(time.Hour)
+		}
+		if len(w.told) != 3 || run.JobOf(w.told[0].Event.(run.Queued)).ID != 7 {
+			t.Errorf("%d reports, want the job with good labels thrice: %v", len(w.told), w.told)
+		}
+		want := []string{
+			`job_id=1 run_id=0 repo=octo/repo err="workflow_job.labels[1]: must be 1 to 256 printable bytes (got 0)"`,
+			`job_id=2 run_id=0 repo=octo/repo err="workflow_job.labels[1]: must be 1 to 256 printable bytes (got 3)"`,
+			`job_id=3 run_id=0 repo=octo/repo err="workflow_job.labels[1]: must be 1 to 256 printable bytes (got 1048576)"`,
+			`job_id=4 run_id=0 repo=octo/repo err="workflow_job.labels: must be at most 100 (got 101)"`,
+		}
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		for n, line := range lines {
+			if n >= len(want) || !strings.HasSuffix(line, `level=WARN msg="queued job refused" `+want[n]) {
+				t.Errorf("line %d: %s", n+1, line)
+			}
+		}
+		if len(lines) != len(want) {
+			t.Errorf("%d lines, want one for each job: %d", len(lines), len(want))
+		}
+	})
 }
 
 func TestTheRepositoriesAskedAboutAreThoseThatWeKnow(t *testing.T) {

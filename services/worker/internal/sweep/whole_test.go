@@ -119,6 +119,7 @@ func (s *site) loops() []sweep.Loop {
 	unqueued := &sweep.Unqueued{
 		Jobs: s.cloud, Ledger: b, Reader: s.ledger, Queue: s.cloud, Now: time.Now, Named: []sweep.Repo{{Owner: "octo", Name: "repo"}},
 		Pool: func([]string) string { return wire.DefaultPool }, Admit: func(run.Job) error { return nil },
+		Log: slog.New(slog.DiscardHandler),
 	}
 	line := &sweep.Line{Book: s.book, Ledger: b, Queue: s.cloud, Rules: placestest.Rules{}, Now: time.Now}
 	return []sweep.Loop{
