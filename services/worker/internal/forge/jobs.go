@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-github/v66/github"
 
+	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -136,8 +137,8 @@ func jobOf(in run.Job, w *github.WorkflowRun, j *github.WorkflowJob) run.Job {
 		ID: j.GetID(), RunID: w.GetID(), RunAttempt: int(j.GetRunAttempt()),
 		Owner: in.Owner, Repo: in.Repo, RepoID: repo.GetID(), Installation: in.Installation,
 		OrgOwned: repo.GetOwner().GetType() == "Organization", Private: repo.GetPrivate(), Fork: repo.GetFork(),
-		Labels: j.Labels, WorkflowName: j.GetWorkflowName(), Name: j.GetName(),
-		HeadBranch: j.GetHeadBranch(), HeadSHA: j.GetHeadSHA(), CreatedAt: j.GetCreatedAt().Time,
+		Labels: j.Labels, WorkflowName: wire.CutText(j.GetWorkflowName()), Name: wire.CutText(j.GetName()),
+		HeadBranch: wire.CutText(j.GetHeadBranch()), HeadSHA: wire.CutText(j.GetHeadSHA()), CreatedAt: j.GetCreatedAt().Time,
 	}
 }
 

@@ -372,8 +372,12 @@ func TestQueued(t *testing.T) {
 	for i := range 130 { // More than a page.
 		large = append(large, jobJSON(300+i, 3, "queued"))
 	}
+	long := jobJSON(101, 1, "queued")
+	for _, field := range []string{"workflow_name", "name", "head_branch", "head_sha"} {
+		long[field] = "x" + strings.Repeat("é", 1<<19)
+	}
 	for id, jobs := range map[int][]map[string]any{
-		1: {jobJSON(101, 1, "queued"), jobJSON(102, 1, "waiting")},
+		1: {long, jobJSON(102, 1, "waiting")},
 		2: {jobJSON(201, 2, "in_progress"), jobJSON(202, 2, "completed"), jobJSON(203, 2, "queued")},
 		3: large,
 		5: {jobJSON(501, 5, "waiting"), jobJSON(502, 5, "queued")},
@@ -395,6 +399,12 @@ func TestQueued(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, waiting[0]); diff != "" {
 		t.Error(diff)
+	}
+	// What nobody acts by is no longer than in a webhook's event.
+	for _, text := range []string{queued[0].WorkflowName, queued[0].Name, queued[0].HeadBranch, queued[0].HeadSHA} {
+		if text != "x"+strings.Repeat("é", 127) {
+			t.Errorf("a text has %d bytes", len(text))
+		}
 	}
 	if n := g.called("GET /repos/o/r/actions/runs/2/jobs"); n != 1 {
 		t.Errorf("the jobs of a run in both lists were read %d times, want once", n)
