@@ -66,7 +66,8 @@ func TestLabelsWithValuesSayWhatASandboxGets(t *testing.T) {
 		"cpu:99": p, "modal": p, "job-123-4": p, "gpu": p, "gpu-runner": p, "cpu-bound": p, "memory-hungry": p, "timeout-tests": p, "region-locked": p, "region": p, "network-tests": p,
 		"gpu-runner-2": p, "gpu-2": p, "gpu-t4-runner": p, "cpu-4-large": p, "mem-16-large": p, "timeout-2h-long": p, "region-user-tests": p, "net-none-here": p,
 		"image:ml": image("ml"), "image=ML": image("ml"), "Image-ml": image("ml"), "image:default": p, "image-default": p,
-		"net-tests": p, "image": p, "image-builder": p, "images:ml": p, "cpux:4": p, "docker:27": p, "docker-compose": p, "cache": p, "cache-tests": p,
+		"net-tests": p, "image": p, "image-builder": p, "cpux:4": p, "docker:27": p, "docker-compose": p, "cache": p, "cache-tests": p,
+		"ram-hungry": p, "vcpu-bound": p, "cores": p, "disk": p, "disk-100": p, "volume-tests": p, "gpus-2": p, "images-builder": p, "regions-all": p, "caches-off": p,
 		":4": p, "-": p, "": p,
 	} {
 		got, err := f.Fit(p, []string{"self-hosted", "modal", label})
@@ -170,6 +171,33 @@ func TestALabelThatAsksForTooMuchIsRefusedWithTheBoundThatItBreaks(t *testing.T)
 		if _, ok := errors.AsType[*pools.LabelError](err); !ok || err.Error() != "runs-on: "+test.want {
 			t.Errorf("%s:\n got %v\nwant runs-on: %s", name, err, test.want)
 		}
+	}
+}
+
+// Other systems have other words for the same. A job that says them must not run with less than it asks for in silence.
+func TestALabelInTheWordsOfAnotherSystemIsRefusedWithOurs(t *testing.T) {
+	t.Parallel()
+	f, p, bare := parsed(t, bounded+`  own: {labels: [own, "ram:1", "disk=2"]}`+"\n")
+	const cores, disk = ", such as cpu:4: physical cores, each of which is two virtual ones", "must not ask for space on a disk, which Modal lets nobody choose"
+	for label, want := range map[string]string{
+		"ram:16": "must say mem for ram, such as mem:16", "RAM=16GiB": "must say mem for ram, such as mem:16", "ram-16": "must say mem for ram, such as mem:16",
+		"ram:much": "must say mem for ram, such as mem:16",
+		"vcpu:4":   "must say cpu for vcpu" + cores, "vcpus-2": "must say cpu for vcpus" + cores, "cpus=4": "must say cpu for cpus" + cores,
+		"cores:8": "must say cpu for cores" + cores, "cores-8": "must say cpu for cores" + cores,
+		"gpus:1": "must say gpu for gpus, such as gpu:t4", "gpus-t4-2": "must say gpu for gpus, such as gpu:t4",
+		"images:ml": "must say image for images, such as image:ml", "images-ml": "must say image for images, such as image:ml",
+		"regions:us": "must say region for regions, such as region:us-east", "caches:x": "must say cache for caches, such as cache:deps",
+		"disk:100": disk, "Disk=100gb": disk, "volume:80gb": disk,
+	} {
+		for _, pool := range []pools.Pool{p, bare} {
+			_, err := f.Fit(pool, []string{pool.Labels[0], "x", label})
+			if refused, ok := errors.AsType[*pools.LabelError](err); !ok || refused.Rule != want || refused.Label != label {
+				t.Errorf("%s of pool %s:\n got %v\nwant %s", label, pool.Name, err, want)
+			}
+		}
+	}
+	if _, err := f.Fit(f.Pools[2], []string{"own", "ram:1", "Disk=2"}); err != nil {
+		t.Errorf("labels of the pool's own: %v", err)
 	}
 }
 

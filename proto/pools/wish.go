@@ -84,14 +84,45 @@ func (f *File) wishOf(label string) (w wish, ok bool) {
 		return w, sure || f.namesCache(w.value)
 	case "image":
 		return w, sure || slices.Contains(f.imageNames(), w.value)
-	default:
-		return wish{}, false
+	case "disk", "volume":
+		return w, sure
 	}
+	m, ok := mistaken(w.key)
+	if ok {
+		_, ok = f.wishOf(m.meant + label[end:])
+	}
+	return w, ok
+}
+
+// mistake is what a label means, and an example of how that is said.
+type mistake struct{ meant, example string }
+
+// mistaken are the words of other systems for what labels with values ask for here, such as ram (runs-on.com), and the plurals of the
+// pools file. A job that says them must not get less in silence. There is nothing that disk and volume could mean.
+func mistaken(key string) (m mistake, ok bool) {
+	switch key {
+	case "vcpu", "vcpus", "cpus", "cores":
+		m = mistake{"cpu", "cpu:4: physical cores, each of which is two virtual ones"}
+	case "ram":
+		m = mistake{"mem", "mem:16"}
+	case "gpus":
+		m = mistake{"gpu", "gpu:t4"}
+	case "images":
+		m = mistake{"image", "image:ml"}
+	case "regions":
+		m = mistake{"region", "region:us-east"}
+	case "caches":
+		m = mistake{"cache", "cache:deps"}
+	}
+	return m, m.meant != ""
 }
 
 // apply has the pool fulfil the wish, within the bounds of what it was, or if it is capped, with as much of cores, memory or time as
 // these allow.
 func (w wish) apply(to *Pool, from Pool, capped bool) error {
+	if m, ok := mistaken(w.key); ok {
+		return fmt.Errorf("must say %s for %s, such as %s", m.meant, w.key, m.example)
+	}
 	switch w.key {
 	case "cpu":
 		return w.cpu(to, from, capped)
@@ -121,6 +152,8 @@ func (w wish) apply(to *Pool, from Pool, capped bool) error {
 			return outside("image", from, strings.Join(from.Max.Images, ", "))
 		}
 		to.Image = w.value
+	case "disk", "volume":
+		return errors.New("must not ask for space on a disk, which Modal lets nobody choose")
 	default: // net
 		if w.value != "none" {
 			return errors.New("net must be none")

@@ -26,7 +26,7 @@ func hostileLabels() []string {
 		"jobs.queued.%s", "jobs.%s.>", "%s.*", "$JS.API.%s", "$KV.runs.%s", "_INBOX.%s", "%s..%s", "dead.jobs.%s",
 		`{"%s":1}`, "[%s]", "%s: yes", "- %s", "<script>%s</script>", "<!--%s-->", "&%s;", "%%s%s", "{{%s}}", "level=error %s", `","pool":"%s`, "' OR '%s'='%s",
 		"раураl-%s", "%sＡ", "%s\u0301", "%s😀", "self-hosted %s", "modal %s", "MODAL-%s", "-%s", "--%s", "-e%s", "=%s", ":%s",
-		"cpus:%s", "images:%s:$(id)", "caches:../%s", "img:%s/../../x", "docker:%s", "job-%s-1", "runner_%s", "@%s", "%s@v1", "+%s",
+		"cpux:%s", "pictures:%s:$(id)", "cached:../%s", "img:%s/../../x", "docker:%s", "job-%s-1", "runner_%s", "@%s", "%s@v1", "+%s",
 	}
 	var all []string
 	for n, long := range []string{"", strings.Repeat("a", 100), strings.Repeat("é", 80)} {
