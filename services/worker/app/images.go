@@ -146,9 +146,13 @@ func (a *App) listImages(ctx context.Context, out io.Writer) error {
 	if err := operator.PrintImages(out, images, time.Now()); err != nil {
 		return err
 	}
+	runner := state.Runner
+	if failed := len(state.Failed); failed > 0 && !state.Trying { // That of a later trial may have proved nothing.
+		runner = state.Failed[failed-1]
+	}
 	return operator.PrintVersions(out, operator.Versions{
-		Pinned: a.pinned(), Good: state.Good, Candidate: state.Candidate, Trying: state.Trying, Runner: state.Runner,
-		Refused: state.Refused, RefusedAt: state.RefusedAt, Why: state.Why,
+		Pinned: a.pinned(), Good: state.Good, Candidate: state.Candidate, Trying: state.Trying, Runner: runner,
+		Failed: len(state.Failed), Why: state.Why, Refused: state.Refused, RefusedAt: state.RefusedAt,
 	}, time.Now())
 }
 

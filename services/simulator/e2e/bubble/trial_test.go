@@ -21,6 +21,8 @@ const (
 	jobTime   = 2 * time.Minute
 	deathTime = 4 * time.Minute
 	hangTime  = 9 * time.Minute
+	// trialPause is how long a version that failed is left alone; three trials refuse it.
+	trialPause = 10 * time.Minute
 )
 
 // versionIn finds the version of the runner in the commands that put it on an image.
@@ -133,7 +135,14 @@ func TestANewRunnerIsTriedByOneSandboxBeforeAllTakeIt(t *testing.T) {
 		u.publish(silent, stillFor, u.workers[0])
 		u.wantServed("one of many tries a version that does not register", deathTime, u.queue(8), map[string]int{first: 8, silent: 1})
 		u.restart(u.workers[1])
-		u.wantServed("nobody tries it again, whoever looks", jobTime, u.queue(3), map[string]int{first: 3})
+		u.wantServed("nobody tries it again at once, whoever looks", jobTime, u.queue(3), map[string]int{first: 3})
+		for _, n := range u.workers {
+			time.Sleep(trialPause)
+			u.wantServed("another one tries it later", deathTime, u.queue(3), map[string]int{first: 3, silent: 1})
+			u.restart(n)
+		}
+		time.Sleep(trialPause)
+		u.wantServed("nobody tries it a fourth time", jobTime, u.queue(3), map[string]int{first: 3})
 
 		u.publish(hangs, hung, u.workers[1])
 		alone := u.queue(1)
@@ -144,7 +153,7 @@ func TestANewRunnerIsTriedByOneSandboxBeforeAllTakeIt(t *testing.T) {
 		}
 		u.wantServed("the workers die while the only job tries a version that hangs", hangTime, alone, map[string]int{first: 1, hangs: 1})
 		u.wantForgiven(alone[0])
-		u.wantServed("it is not tried again", jobTime, u.queue(2), map[string]int{first: 2})
+		u.wantServed("it is not tried again at once", jobTime, u.queue(2), map[string]int{first: 2})
 
 		u.publish(good, well, u.workers[0])
 		cancelled := u.queue(1)

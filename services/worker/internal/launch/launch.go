@@ -38,7 +38,7 @@ type Options struct {
 	Admit func(context.Context, run.Job) (run.Job, error)
 	// Ready returns nil if a sandbox for the job can be created now, else a run.LimitedError that says why not. It asks nobody.
 	Ready func(run.Job) error
-	// Tried returns the version of GitHub's runner that is refused since the runner, which has ended, was to try it before others get it;
+	// Tried returns the version of GitHub's runner that is to blame for the end of the runner, which was to try it before others get it;
 	// empty if it is to blame as any other. Nil if none is ever tried.
 	Tried  func(context.Context, run.Runner) (version string, err error)
 	Tracer trace.Tracer

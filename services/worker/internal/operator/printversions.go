@@ -17,10 +17,12 @@ type Versions struct {
 	Good, Candidate run.RunnerRelease
 	Trying          bool
 	Runner          run.Name
-	// Refused is the newest one if its trial failed, at RefusedAt and for Why.
+	// Failed is how many trials of it failed, the last one by Runner unless Trying is set, and for Why.
+	Failed int
+	Why    string
+	// Refused is the newest one if too many trials of it failed, at RefusedAt.
 	Refused   run.RunnerRelease
 	RefusedAt time.Time
-	Why       string
 }
 
 // PrintVersions writes them as seen at now.
@@ -39,10 +41,13 @@ func PrintVersions(w io.Writer, v Versions, now time.Time) error {
 	}
 	switch {
 	case v.Refused.Version != "":
-		line("%s: refused %s ago, since the runner that tried it (job %d, attempt %d) took no job: %s",
+		line("%s: refused %s ago, since no runner that tried it took a job, the last one that of job %d, attempt %d: %s",
 			v.Refused.Version, ago(v.RefusedAt, now), v.Runner.Job, v.Runner.Attempt, v.Why)
 	case v.Trying:
 		line("%s: tried by the runner of job %d, attempt %d", v.Candidate.Version, v.Runner.Job, v.Runner.Attempt)
+	case v.Failed > 0:
+		line("%s: to be tried by one sandbox more; of %d so far no runner took a job, the last one that of job %d, attempt %d: %s",
+			v.Candidate.Version, v.Failed, v.Runner.Job, v.Runner.Attempt, v.Why)
 	case v.Candidate.Version != "":
 		line("%s: to be tried by the next job's sandbox", v.Candidate.Version)
 	}

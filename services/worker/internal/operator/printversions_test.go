@@ -29,7 +29,15 @@ func TestVersionsOfTheRunnerAreShownWithHowTheirTrialsWent(t *testing.T) {
 		"this worker has one only": {operator.Versions{Pinned: "2.329.0", Good: good}, "runner 2.329.0: pinned\nrunner 2.330.0: in use by workers that pin none, published 50h0m ago\n"},
 		"a newer one is refused": {
 			operator.Versions{Good: good, Refused: next, RefusedAt: now.Add(-time.Minute), Runner: run.Name{Job: 7, Attempt: 2}, Why: "its sandbox ended\x1b[2J\nat once"},
-			inUse + "runner 2.331.0: refused 1m0s ago, since the runner that tried it (job 7, attempt 2) took no job: its sandbox ended·[2J\nat once\n",
+			inUse + "runner 2.331.0: refused 1m0s ago, since no runner that tried it took a job, the last one that of job 7, attempt 2: its sandbox ended·[2J\nat once\n",
+		},
+		"a newer one was tried in vain": {
+			operator.Versions{Good: good, Candidate: next, Failed: 2, Runner: run.Name{Job: 7, Attempt: 2}, Why: "it ended"},
+			inUse + "runner 2.331.0: to be tried by one sandbox more; of 2 so far no runner took a job, the last one that of job 7, attempt 2: it ended\n",
+		},
+		"a newer one is tried once more": {
+			operator.Versions{Good: good, Candidate: next, Failed: 2, Trying: true, Runner: run.Name{Job: 8, Attempt: 1}, Why: "it ended"},
+			inUse + "runner 2.331.0: tried by the runner of job 8, attempt 1\n",
 		},
 	} {
 		var out strings.Builder

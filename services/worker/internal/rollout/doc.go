@@ -4,8 +4,9 @@
 //
 // A release that is newer than the one in use is the candidate. The sandbox of one runner, launched for a job as any other, tries it.
 // Its record in the ledger tells how that went, whoever reads it and however often: once that runner has taken a job, all get the
-// candidate; if it ends without one, the candidate is refused. An exit code says nothing of a runner. A trial that was cut short, as
-// by the end of the job, proves nothing, and the next launch is the next trial.
+// candidate; if it ends without one, the next launch after a pause, for another job, is the next trial, and after some of
+// them in a row that failed the candidate is refused. An exit code says nothing of a runner. A trial that was cut short, as by the end of
+// the job, proves nothing.
 //
 // The rules are in state.go, which has no clock and calls nobody.
 package rollout

@@ -12,7 +12,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{trial: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "worker_runner_trial",
 		Help: "1 for a newer runner version that is not in use yet: it is to be tried by one sandbox (waiting), is tried (trying), or was refused since " +
-			"that sandbox's runner took no job (refused).",
+			"the runners of three took no job (refused).",
 	}, []string{"version", "state"})}
 	return m, r.Register(m.trial)
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -140,27 +141,27 @@ func (r *Rollout) known() State {
 }
 
 // Try reports whether the sandbox of the runner, which is to be created next, is the one that tries the version: at most one does at a
-// time. The version is empty if there is no image with a candidate; a trial that the runner was on is void then. Whoever asks again
-// gets the same answer.
+// time, and none soon after one that failed. The version is empty if there is no image with a candidate; a trial that the runner was on
+// is void then. Whoever asks again gets the same answer.
 func (r *Rollout) Try(ctx context.Context, name run.Name, version string) (tries bool, err error) {
 	_, err = r.change(ctx, func(s State) (next State) {
-		next, tries = s.Begun(name, version)
+		next, tries = s.Begun(name, version, r.Now())
 		return next
 	})
 	return tries, err
 }
 
-// Tried returns the version that was refused since the runner, which has ended, tried it. It is empty if the runner is to blame, or its
-// pool, as any other would be.
+// Tried returns the version that is to blame since the runner, which has ended, tried it. It is empty if the runner is, or its pool, as
+// with any other.
 func (r *Rollout) Tried(ctx context.Context, runner run.Runner) (version string, err error) {
 	s, err := r.Read(ctx)
-	if err != nil || s.Runner != runner.Name {
+	if err == nil && s.Trying && s.Runner == runner.Name {
+		s, err = r.judge(ctx, runner)
+	}
+	if err != nil || !s.failedWith(runner.Name) {
 		return "", err
 	}
-	if s, err = r.judge(ctx, runner); err != nil || s.Runner != runner.Name {
-		return "", err
-	}
-	return s.Refused.Version, nil
+	return cmp.Or(s.Refused.Version, s.Candidate.Version), nil
 }
 
 // Again has the refused release tried once more, and returns it; zero if none was refused.
@@ -212,6 +213,9 @@ func (r *Rollout) tell(ctx context.Context, before, after State) {
 		r.Log.LogAttrs(ctx, slog.LevelInfo, "runner version is in use", version(after.Good))
 	case before.Refused.Version == "" && after.Refused.Version != "":
 		r.Log.LogAttrs(ctx, slog.LevelError, "runner version refused", version(after.Refused), job(after), attempt(after), slog.String("reason", after.Why))
+	case len(before.Failed) < len(after.Failed):
+		r.Log.LogAttrs(ctx, slog.LevelWarn, "trial of a runner version failed", version(after.Candidate), job(after), attempt(after),
+			slog.Int("trials", len(after.Failed)), slog.String("reason", after.Why))
 	case before.Candidate.Version != after.Candidate.Version && after.Candidate.Version != "":
 		r.Log.LogAttrs(ctx, slog.LevelInfo, "runner version is to be tried", version(after.Candidate))
 	case !before.Trying && after.Trying:

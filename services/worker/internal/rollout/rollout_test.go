@@ -39,6 +39,13 @@ type world struct {
 	asked  int
 	ledger map[run.Name]run.Runner
 	sick   map[string]bool // pools
+	later  time.Duration   // than it is
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Now().Add(w.later)
 }
 
 func newWorld(t *testing.T) *world {
@@ -72,7 +79,7 @@ func (w *world) worker(t *testing.T, pinned bool) *worker {
 		t.Fatal(err)
 	}
 	k.Rollout = rollout.New(rollout.Options{
-		JS: w.js, Pinned: pinned, Metrics: metrics, Log: slog.New(slog.NewTextHandler(k.log, nil)), Now: time.Now,
+		JS: w.js, Pinned: pinned, Metrics: metrics, Log: slog.New(slog.NewTextHandler(k.log, nil)), Now: w.now,
 		Latest: func(context.Context) (run.RunnerRelease, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -189,7 +196,7 @@ func TestAVersionThatItsTrialShowsToWorkIsTakenByAllAndOneThatDoesNotByNone(t *t
 			"it ended without one",
 			run.Runner{State: run.Ended, For: 7, SandboxID: "sb-1", Reason: "exit code 0"},
 			false,
-			"2.332.0", "2.332.0 refused", "level=ERROR msg=\"runner version refused\" runner_version=2.332.0 job_id=7 attempt=1 reason=\"exit code 0\"",
+			"2.332.0", "2.332.0 waiting", "level=WARN msg=\"trial of a runner version failed\" runner_version=2.332.0 job_id=7 attempt=1 trials=1 reason=\"exit code 0\"",
 		},
 		{
 			"it ended in a pool that fails",
@@ -240,12 +247,35 @@ func TestAnOperatorHasARefusedVersionTriedOnceMore(t *testing.T) {
 	}
 	w.newest = two
 	k.look(t, candidate(two.Version))
-	if _, err := k.Try(t.Context(), tries, two.Version); err != nil {
-		t.Fatal(err)
+	// Of each runner two workers tell, and a third one may have died.
+	for n, name := range []run.Name{tries, other, third} {
+		if does, err := k.Try(t.Context(), name, two.Version); err != nil || !does {
+			t.Fatalf("trial %d: %t, %v", n+1, does, err)
+		}
+		lost := run.Runner{Name: name, State: run.Ended, For: name.Job, SandboxID: "sb-1"}
+		var telling sync.WaitGroup
+		for _, by := range []*worker{k, w.worker(t, false)} {
+			telling.Go(func() {
+				if got, err := by.Tried(t.Context(), lost); err != nil || got != two.Version {
+					t.Errorf("trial %d: the runner is excused for %q, %v", n+1, got, err)
+				}
+			})
+		}
+		telling.Wait()
+		if does, err := k.Try(t.Context(), run.Name{Job: 99, Attempt: 1}, two.Version); err != nil || does {
+			t.Errorf("after trial %d another one tries it at once, %v", n+1, err)
+		}
+		if s, err := k.Read(t.Context()); err != nil || len(s.Failed) != n+1 || (s.Refused == two) != (n == 2) {
+			t.Errorf("after trial %d there is %+v, %v", n+1, s, err)
+		}
+		w.set(func() { w.later += 10 * time.Minute })
 	}
-	lost := run.Runner{Name: tries, State: run.Ended, For: 7, SandboxID: "sb-1"}
-	if got, err := k.Tried(t.Context(), lost); err != nil || got != two.Version {
-		t.Fatalf("%q, %v", got, err)
+	k.wantMetric(t, "2.332.0 refused")
+	if got, err := k.Tried(t.Context(), run.Runner{Name: tries, State: run.Ended, For: 7, SandboxID: "sb-1"}); err != nil || got != two.Version {
+		t.Errorf("the first runner is excused for %q, %v", got, err)
+	}
+	if n := strings.Count(k.log.String(), "runner version refused"); n > 1 {
+		t.Errorf("%d times in one log: %s", n, k.log)
 	}
 	w.worker(t, false).look(t, func(s rollout.State) bool { return w.askedTimes() > 2 && s.Refused == two }) // Who looks anew does not change that.
 	if got, err := k.Again(t.Context()); err != nil || got != two || k.Candidate() != two {
@@ -306,5 +336,26 @@ func TestAWorkerWhoseVersionIsPinnedTriesNone(t *testing.T) {
 	}
 	if s, err := k.Read(t.Context()); err != nil || s.Trying {
 		t.Errorf("on record is %+v, %v", s, err)
+	}
+}
+
+// A worker of an older version, to which one failure was enough, may have left its record.
+func TestTheRecordOfAnOlderWorkerIsUnderstood(t *testing.T) {
+	w := newWorld(t)
+	kv, err := w.js.KeyValue(t.Context(), wire.BucketControl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const record = `{"good":{"version":"2.331.0"},"runner":{"job":7,"attempt":1},"refused":{"version":"2.332.0"},"refused_at":"2026-03-01T12:00:00Z","why":"it ended"}`
+	if _, err := kv.PutString(t.Context(), "runner-release", record); err != nil {
+		t.Fatal(err)
+	}
+	k := w.worker(t, false)
+	lost := run.Runner{Name: tries, State: run.Ended, For: 7, SandboxID: "sb-1"}
+	if got, err := k.Tried(t.Context(), lost); err != nil || got != two.Version {
+		t.Errorf("the runner is excused for %q, %v", got, err)
+	}
+	if got, err := k.Again(t.Context()); err != nil || got.Version != two.Version || k.Candidate().Version != two.Version {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

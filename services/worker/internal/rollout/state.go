@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"modal-github-runner/services/worker/internal/run"
@@ -12,6 +13,11 @@ const (
 	agedAfter = 28 * 24 * time.Hour
 	// retryEvery is how often it is tried then. Each trial may have its job wait for some minutes.
 	retryEvery = time.Hour
+	// maxFailed is how many trials refuse a release, of runners for as many jobs: a sandbox can be lost, and GitHub give out no jobs for
+	// a while, whatever the release is.
+	maxFailed = 3
+	// trialPause is how long after one that failed the next trial begins at the soonest, so that one mishap meets one of them.
+	trialPause = 10 * time.Minute
 )
 
 // State is what is on record of the releases of the runner.
@@ -23,10 +29,14 @@ type State struct {
 	// Trying says that Runner tries Candidate. Otherwise Runner is the last one that tried a release.
 	Trying bool     `json:"trying,omitempty"`
 	Runner run.Name `json:"runner,omitzero"`
-	// Refused is the newest release, if the trial by Runner failed, at RefusedAt and for Why.
+	// Failed are those whose trials of Candidate or Refused failed, the last at FailedAt and for Why.
+	Failed   []run.Name `json:"failed,omitempty"`
+	FailedAt time.Time  `json:"failed_at,omitzero"`
+	Why      string     `json:"why,omitempty"`
+	// Refused is the newest release, if as many trials of it failed as may, the last by Runner and at RefusedAt. That of a worker to
+	// which one was enough has no Failed.
 	Refused   run.RunnerRelease `json:"refused,omitzero"`
 	RefusedAt time.Time         `json:"refused_at,omitzero"`
-	Why       string            `json:"why,omitempty"`
 }
 
 // Offered is s once GitHub has said which release is the newest.
@@ -49,9 +59,7 @@ func (s State) Offered(newest run.RunnerRelease) State {
 
 // withCandidate is s with another candidate, of which nothing is known yet.
 func (s State) withCandidate(r run.RunnerRelease) State {
-	s.Candidate, s.Trying = r, false
-	s.Refused, s.RefusedAt, s.Why = run.RunnerRelease{}, time.Time{}, ""
-	return s
+	return State{Good: s.Good, Candidate: r, Runner: s.Runner}
 }
 
 // Again is s with the refused release as the candidate once more.
@@ -71,14 +79,14 @@ func (s State) Aged(now time.Time) State {
 }
 
 // Begun is s once the sandbox of the runner is to be created where there is an image with that version, and whether it tries the
-// candidate. The version is empty where there is no image with a candidate.
-func (s State) Begun(name run.Name, version string) (next State, tries bool) {
+// candidate: one at a time does, and for each job one. The version is empty where there is no image with a candidate.
+func (s State) Begun(name run.Name, version string, now time.Time) (next State, tries bool) {
 	is := version != "" && version == s.Candidate.Version
 	switch {
 	case s.Trying && s.Runner == name: // It is created anew, perhaps by another worker.
 		s.Trying = is
 		return s, is
-	case s.Trying || !is:
+	case s.Trying || !is || now.Sub(s.FailedAt) < trialPause, slices.ContainsFunc(s.Failed, func(f run.Name) bool { return f.Job == name.Job }):
 		return s, false
 	}
 	s.Trying, s.Runner = true, name
@@ -98,15 +106,21 @@ func (s State) Judged(r run.Runner, well bool, now time.Time) State {
 		s = s.withCandidate(run.RunnerRelease{})
 	case failed:
 		if well {
-			refused := s.Candidate
-			s = s.withCandidate(run.RunnerRelease{})
-			s.Refused, s.RefusedAt, s.Why = refused, now, cmp.Or(r.Reason, "not known")
+			s.Failed, s.FailedAt, s.Why = append(slices.Clone(s.Failed), s.Runner), now, cmp.Or(r.Reason, "not known")
+		}
+		if len(s.Failed) >= maxFailed {
+			s.Refused, s.RefusedAt, s.Candidate = s.Candidate, now, run.RunnerRelease{}
 		}
 		s.Trying = false
 	case nothing:
 		s.Trying = false
 	}
 	return s
+}
+
+// failedWith reports whether the trial by that runner failed.
+func (s State) failedWith(name run.Name) bool {
+	return slices.Contains(s.Failed, name) || len(s.Failed) == 0 && s.Refused.Version != "" && s.Runner == name
 }
 
 // verdict is what the record of a runner says of the release that it tries.
