@@ -40,7 +40,7 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 					Cache:   pools.Cache{Name: pools.DefaultCache, SizeMiB: 10240},
 					Network: pools.Network{Mode: pools.NetworkOpen},
 				},
-				Untrusted: "forks",
+				Untrusted: "forks", DistrustPublic: true,
 			},
 			{
 				Name: "gpu", Labels: []string{"modal", "gpu"}, CPU: 4, CPULimit: 8, MemoryMiB: 32768, MemoryLimitMiB: 65536, GPU: "A100-80GB:2",

@@ -66,6 +66,8 @@ type Pool struct {
 	Allow Admission `doc:"whose jobs it takes; absent: those of all repositories that may run" yaml:"allow"`
 	// Untrusted is RefusesUntrusted, or empty for that, AllowsUntrusted, or the name of the pool that they go to.
 	Untrusted string `doc:"what becomes of jobs that strangers may have written, as those of forks: refuse, allow, or the name of another pool that allows them; absent: refuse" form:"untrusted" yaml:"untrusted"`
+	// DistrustPublic makes untrusted ones of all jobs of public repositories.
+	DistrustPublic bool `doc:"whether jobs of public repositories are untrusted, too, although no fork's; absent: false" yaml:"distrust_public"`
 	// Max is how far the labels of a job may go beyond the rest.
 	Max Max `doc:"what labels with values, such as cpu:4, may ask for at most; absent: nothing" yaml:"max"`
 

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,5 +69,31 @@ func TestAJobOfAForkIsRefusedOrGetsASandboxWithoutSecrets(t *testing.T) {
 	}
 	if len(made) != 2 || made["forks"].Network != "allowlist" || made["forks"].Tags["job-id"] != taken {
 		t.Errorf("made were %+v", made)
+	}
+}
+
+// Who may be named in ALLOWED_REPOS need not be trusted with all that a pool has.
+func TestAJobOfAPublicRepositoryGoesWhereItsPoolSendsThem(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(path, []byte(strings.Replace(tieredPools, "untrusted: forks", "untrusted: forks, distrust_public: true", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, rig.Options{Env: []string{"POOLS_FILE=" + path, "ALLOWED_REPOS=acme/api,acme/site"}})
+	ctx := t.Context()
+	s.do(s.Simulator.AddPublic(ctx, "acme", "site"))
+	s.do(s.Simulator.Make(ctx, fakemodal.Objects{Secrets: map[string]map[string]string{"hub": {"HUB_TOKEN": "t"}}}))
+	s.dispatch(ctx, "acme/api", task("private", 0))
+	s.dispatch(ctx, "acme/site", task("public", 0))
+	s.succeeds(soon, "private", "public")
+	secrets := map[string]bool{}
+	for _, one := range s.modal(ctx).Sandboxes {
+		secrets[one.Tags["repository"]+" in "+one.Tags["pool"]] = slices.Contains(one.EnvKeys, "HUB_TOKEN")
+	}
+	if want := map[string]bool{"acme/api in default": true, "acme/site in forks": false}; !maps.Equal(secrets, want) {
+		t.Errorf("made were %v, want %v", secrets, want)
+	}
+	told := string(s.operator(ctx, "explain", strconv.FormatInt(s.job(ctx, "public").ID, 10)))
+	if !strings.Contains(told, "untrusted, for pool forks: its repository is public") {
+		t.Errorf("the operator is told %s", told)
 	}
 }

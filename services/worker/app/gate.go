@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -47,16 +48,14 @@ func (g gate) allowed(j run.Job) error {
 // routed returns the job with the pool that takes it, once it is known whether it is trusted, or why none does. A pool that the pools
 // file has no more stays for sandboxFor to tell of.
 func (r rules) routed(j run.Job, untrusted string) (run.Job, error) {
-	was := j.Untrusted
-	if j.Untrusted = untrusted; untrusted == "" && was == "" {
-		return j, nil
-	}
-	// The pool that it has now may be the one that took it as an untrusted one.
-	if asked := r.poolOf(j.Labels); asked != "" {
-		j.Pool = asked
+	if untrusted != "" || j.Untrusted != "" { // The pool that it has now may be the one that took it as an untrusted one.
+		j.Pool = cmp.Or(r.poolOf(j.Labels), j.Pool)
 	}
 	p, ok := r.File().Pool(j.Pool)
-	if !ok || untrusted == "" {
+	if untrusted == "" && p.DistrustPublic && !j.Private {
+		untrusted = "its repository is public"
+	}
+	if j.Untrusted = untrusted; !ok || untrusted == "" {
 		return j, nil
 	}
 	name, ok := p.ForUntrusted()

@@ -123,7 +123,8 @@ func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 		Name: p.Name, CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,
 		Timeout: p.Timeout, IdleLimit: p.IdleLimit, Image: imageOf(f, p.Image), ImageAsked: p.Image != own.Image, Asked: asked(own, p),
 		Regions: p.Regions, Cloud: p.Cloud, Runtime: p.Runtime, Docker: p.Docker,
-		Untrusted: p.Untrusted == pools.AllowsUntrusted, Env: p.Env, Secrets: p.Secrets, OIDC: p.OIDC, Reach: r.reach(p.Network),
+		Untrusted: p.Untrusted == pools.AllowsUntrusted, OnlyPrivate: p.DistrustPublic && p.Untrusted != pools.AllowsUntrusted,
+		Env: p.Env, Secrets: p.Secrets, OIDC: p.OIDC, Reach: r.reach(p.Network),
 	}
 	if p.Cache.SizeMiB != 0 {
 		pool.Cache = new(run.Cache(p.Cache))

@@ -95,6 +95,9 @@ func (f *Fleet) create(
 	if err != nil {
 		return "", err
 	}
+	if p.OnlyPrivate && !ofRepository(r) { // One that serves a repository has none of another's jobs.
+		params.Env["RUNNER_TRUSTED"] = "private"
+	}
 	if p.Cache != nil && ofRepository(r) {
 		if err := f.mountCache(ctx, client, params, p, r.Job); err != nil {
 			return "", err

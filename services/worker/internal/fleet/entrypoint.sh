@@ -2,7 +2,7 @@
 # Runs one GitHub Actions runner for one job, and ends with it. The JIT configuration is in the environment only.
 # ACTIONS_RUNNER_HOME is where the image keeps the runner; RUNNER_IDLE_SECONDS is how long it may wait for a job.
 # RUNNER_DOCKER is the sandbox's runtime, vm or gvisor, if its jobs are to have Docker; RUNNER_DOCKER_SECONDS is how long that may start.
-# RUNNER_TRUSTED is set if no job of a fork may run in the sandbox. RUNNER_CACHE is where the repository's cache is, if it has one; $1 is the command "cache" for it.
+# RUNNER_TRUSTED is set if no job of a fork may run in the sandbox, and is private if none of a public repository may, either. RUNNER_CACHE is where the repository's cache is, if it has one; $1 is the command "cache" for it.
 set -eu
 export -n ACTIONS_RUNNER_INPUT_JITCONFIG
 
@@ -51,10 +51,13 @@ try {
 } catch {}
 // The code of pull_request_target is the repository's own.
 const request = process.env.GITHUB_EVENT_NAME !== "pull_request_target" && event.pull_request;
-process.exit(request && (!request.head.repo || request.head.repo.id !== event.repository.id) ? 3 : 0);
+if (request && (!request.head.repo || request.head.repo.id !== event.repository.id)) process.exit(3);
+process.exit(process.argv[2] && !event.repository?.private ? 4 : 0); // An internal one is private, too.
 SCRIPT
+	only=
+	[ "$RUNNER_TRUSTED" != private ] || only=private
 	# Nothing of it may depend on a variable that a workflow sets.
-	printf '#!/bin/sh\nhome="%s"\n' "$ACTIONS_RUNNER_HOME" >"$state/origin.sh"
+	printf '#!/bin/sh\nhome="%s" only=%s\n' "$ACTIONS_RUNNER_HOME" "$only" >"$state/origin.sh"
 	cat >>"$state/origin.sh" <<'SCRIPT'
 state=${0%/*}
 end() {
@@ -62,16 +65,18 @@ end() {
 	until read -r pid <"$state/pid"; do :; done
 	kill -KILL "-$pid"
 }
-[ -s "${GITHUB_EVENT_PATH:-}" ] || exit 0
+[ -s "${GITHUB_EVENT_PATH:-}" ] || [ -n "$only" ] || exit 0
 for node in "$home"/externals/node*/bin/node; do # The runner's own, of which several may be there.
 	code=0
-	/usr/bin/env -i GITHUB_EVENT_PATH="$GITHUB_EVENT_PATH" GITHUB_EVENT_NAME="${GITHUB_EVENT_NAME:-}" "$node" "$state/origin.js" || code=$?
+	/usr/bin/env -i GITHUB_EVENT_PATH="${GITHUB_EVENT_PATH:-}" GITHUB_EVENT_NAME="${GITHUB_EVENT_NAME:-}" "$node" "$state/origin.js" $only || code=$?
 	case $code in
 	0) exit 0 ;;
 	3) end "a job of a fork was given this runner" ;;
+	4) end "a job of a public repository was given this runner" ;;
 	esac
 done
-# None runs where the image is too old for them. Then nobody knows whose a pull request is.
+# None runs where the image is too old for them. Then nobody knows whose a pull request is, nor whether a repository is public.
+[ -z "$only" ] || end "Node.js of the runner does not run in this image, so that nobody can tell whether this job's repository is public"
 case ${GITHUB_EVENT_NAME:-} in
 pull_request | pull_request_review | pull_request_review_comment)
 	end "Node.js of the runner does not run in this image, so that nobody can tell whether this job of a pull request is a fork's"

@@ -45,7 +45,7 @@ func (m *fakeModal) ephemeralSecret(req *pb.SecretGetOrCreateRequest) (*pb.Secre
 func TestASandboxWithGPUsIsAskedForWithAllThatThePoolSays(t *testing.T) {
 	pool := run.Pool{
 		Name: "gpu", CPU: 2, CPULimit: 3.5, MemoryMiB: 2048, MemoryLimitMiB: 4096, Timeout: time.Hour, IdleLimit: 2 * time.Minute,
-		Regions: []string{"us-east", "eu"}, Cloud: "gcp", Untrusted: true, Asked: true, Docker: true, Env: map[string]string{"HF_HOME": "/models"},
+		Regions: []string{"us-east", "eu"}, Cloud: "gcp", Untrusted: true, OnlyPrivate: true, Asked: true, Docker: true, Env: map[string]string{"HF_HOME": "/models"},
 		Secrets: []string{"model-hub"}, OIDC: true, Volumes: []run.Volume{{Name: "models", Path: "/models", ReadOnly: true}, {Name: "scratch", Path: "/scratch"}},
 		Cache: &run.Cache{Name: "deps", SizeMiB: 1024, ReadOnly: true},
 		Reach: &run.Reach{Domains: []string{"github.com", "*.example.com"}, CIDRs: []string{"10.0.0.0/8"}},

@@ -20,6 +20,7 @@ func TestNoStepOfAForksJobRunsInASandboxForOthers(t *testing.T) {
 		event, name string
 		node        string // what the runner's Node.js is, if not the one here
 		untrusted   bool
+		private     bool // only jobs of private repositories may run there
 		ends        bool
 	}{
 		"a push":                              {event: `{"repository": {"id": 1}}`},
@@ -33,6 +34,13 @@ func TestNoStepOfAForksJobRunsInASandboxForOthers(t *testing.T) {
 		"an event that is of no known form":   {event: "{"},
 		"a push where Node.js does not run":   {event: `{"repository": {"id": 1}}`, name: "push", node: "/bin/false"},
 		"a fork's where Node.js does not run": {event: request(`{"id": 2}`), node: "/bin/false", ends: true},
+		"a push to a private repository":      {event: `{"repository": {"id": 1, "private": true}}`, name: "push", private: true},
+		"a fork of a private repository":      {event: `{"repository": {"id": 1, "private": true}, "pull_request": {"head": {"repo": {"id": 2}}}}`, private: true, ends: true},
+		"a push to a public repository":       {event: `{"repository": {"id": 1, "private": false}}`, name: "push", private: true, ends: true},
+		"one that says it is not public":      {event: `{"inputs": {"private": true}, "repository": {"id": 1}}`, name: "workflow_dispatch", private: true, ends: true},
+		"a repository that is not told":       {event: "{", name: "push", private: true, ends: true},
+		"no event at all":                     {event: "", name: "push", private: true, ends: true},
+		"a private one without Node.js":       {event: `{"repository": {"id": 1, "private": true}}`, name: "push", node: "/bin/false", private: true, ends: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -41,7 +49,10 @@ func TestNoStepOfAForksJobRunsInASandboxForOthers(t *testing.T) {
 				eventName = test.name
 			}
 			env := []string{"NODE=" + cmp.Or(test.node, node), "EVENT=" + test.event, "GITHUB_EVENT_NAME=" + eventName}
-			if !test.untrusted {
+			switch {
+			case test.private:
+				env = append(env, "RUNNER_TRUSTED=private")
+			case !test.untrusted:
 				env = append(env, "RUNNER_TRUSTED=1")
 			}
 			p := startSandboxWith(t, "600", `mkdir -p "$ACTIONS_RUNNER_HOME/externals/node20/bin" && ln -s "$NODE" "$ACTIONS_RUNNER_HOME/externals/node20/bin/node"

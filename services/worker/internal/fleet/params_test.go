@@ -95,6 +95,23 @@ func TestASandboxIsToldWhetherJobsOfForksMayRunInIt(t *testing.T) {
 	}
 }
 
+// GitHub may give it to a job of any of the organization's repositories, public ones, too.
+func TestARunnerOfAnOrganizationIsToldIfItsPoolTrustsNoPublicRepository(t *testing.T) {
+	for scope, want := range map[string]string{"octo": "private", "enterprises/octo-corp": "private", "octo/repo": "1"} {
+		r := built(t, nil)
+		runner, pool := newRunner(1), somePool()
+		runner.Scope, runner.Job.Owner, runner.Job.Repo, pool.OnlyPrivate = scope, "octo", "repo", true
+		if _, err := r.fleet.Create(t.Context(), runner, pool, config.NewSecret(canary)); err != nil {
+			t.Fatal(err)
+		}
+		r.see(func() {
+			if got := r.creates[0].GetSecretSources()[0].GetEnv().GetContents()["RUNNER_TRUSTED"]; got != want {
+				t.Errorf("scope %q: %q, want %q", scope, got, want)
+			}
+		})
+	}
+}
+
 func TestASandboxWithDockerIsAVirtualMachineUnlessThePoolWantsGVisor(t *testing.T) {
 	for name, test := range map[string]struct {
 		runtime, want string

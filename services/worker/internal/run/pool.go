@@ -25,6 +25,8 @@ type Pool struct {
 	Cloud, Runtime string
 	// Untrusted says that jobs of forks may run there, too. Elsewhere the sandbox ends one that GitHub gave it.
 	Untrusted bool
+	// OnlyPrivate says that no job of a public repository may run there. The sandbox ends one that GitHub gave it.
+	OnlyPrivate bool
 	// Docker has the sandbox run Docker: in a virtual machine unless Runtime is gvisor.
 	Docker bool
 	// Env has no secrets. Secrets are names of Modal Secrets.

@@ -96,6 +96,11 @@ func (s *Simulator) AddOwner(ctx context.Context, login string, org bool, repos 
 	return s.post(ctx, "/installations", map[string]any{"owner": login})
 }
 
+// AddPublic creates a public repository of an owner.
+func (s *Simulator) AddPublic(ctx context.Context, owner, name string) error {
+	return s.post(ctx, "/repos", map[string]any{"owner": owner, "name": name, "private": false})
+}
+
 // AddEnterprise creates an organization of an enterprise with private repositories, where no App is installed.
 func (s *Simulator) AddEnterprise(ctx context.Context, slug, login string, repos ...string) error {
 	if err := s.post(ctx, "/owners", map[string]any{"login": login, "org": true, "enterprise": slug}); err != nil {
