@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -67,7 +68,7 @@ func (f *File) Fit(p Pool, labels []string) (Pool, error) {
 		switch {
 		case own[strings.ToLower(label)]:
 			continue
-		case ofAnotherMachine(label):
+		case anotherMachine.MatchString(label):
 			return Pool{}, &LabelError{label, "must not ask for a machine that Modal does not have: its sandboxes are Linux on x64"}
 		case !ok:
 			continue
@@ -117,12 +118,8 @@ func (f *File) sender(p Pool, labels []string) (sender Pool, ok bool) {
 	return sender, true
 }
 
-// ofAnotherMachine reports whether a label asks for what no sandbox is. GitHub gives its own names of systems and architectures to
-// self-hosted runners as labels (docs.github.com, "Using self-hosted runners in a workflow").
-func ofAnotherMachine(label string) bool {
-	switch strings.ToLower(label) {
-	case "arm", "arm64", "aarch64", "linux-arm64", "windows", "macos":
-		return true
-	}
-	return false
-}
+// anotherMachine is what no sandbox is, in the words that GitHub gives its own names of systems and architectures as labels of
+// self-hosted runners (docs.github.com, "Using self-hosted runners in a workflow"), maybe after the word for what it is, and in those
+// for the runners that GitHub hosts (the same, "GitHub-hosted runners reference").
+var anotherMachine = regexp.MustCompile(`^(?i:((arch|os|platform)[:=-])?(linux[/-])?(arm|arm64|aarch64|windows|macos)|` +
+	`ubuntu-[0-9.]+-arm|(windows|macos)-(latest|[0-9]+)(-(arm|intel|large|xlarge))*)$`)

@@ -68,6 +68,7 @@ func TestLabelsWithValuesSayWhatASandboxGets(t *testing.T) {
 		"image:ml": image("ml"), "image=ML": image("ml"), "Image-ml": image("ml"), "image:default": p, "image-default": p,
 		"net-tests": p, "image": p, "image-builder": p, "cpux:4": p, "docker:27": p, "docker-compose": p, "cache": p, "cache-tests": p,
 		"ram-hungry": p, "vcpu-bound": p, "cores": p, "disk": p, "disk-100": p, "volume-tests": p, "gpus-2": p, "images-builder": p, "regions-all": p, "caches-off": p,
+		"arch:x64": p, "os=linux": p, "ubuntu-latest": p, "alarm": p, "macos-free": p, "windows-tests": p, "arm-tests": p,
 		":4": p, "-": p, "": p,
 	} {
 		got, err := f.Fit(p, []string{"self-hosted", "modal", label})
@@ -164,6 +165,9 @@ func TestALabelThatAsksForTooMuchIsRefusedWithTheBoundThatItBreaks(t *testing.T)
 		"two numbers of cores":           {p, []string{"cpu:4", "cpu=8"}, `must ask for cpu once, and does with "cpu:4", too (got "cpu=8")`},
 		"another architecture":           {p, []string{"ARM64"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "ARM64")`},
 		"another system":                 {bare, []string{"windows"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "windows")`},
+		"another architecture by a word": {p, []string{"arch:arm64"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "arch:arm64")`},
+		"one of GitHub's own machines":   {p, []string{"ubuntu-24.04-arm"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "ubuntu-24.04-arm")`},
+		"the newest Windows":             {p, []string{"Windows-Latest"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "Windows-Latest")`},
 		"a control character":            {p, []string{"region:eu\x1b[2J"}, `region must be within what pool p has, us-east, eu (got "region:eu\x1b[2J")`},
 		"a digit of another script":      {p, []string{"cpu:４"}, `cpu must be a number of cores, such as 4 or 0.5 (got "cpu:４")`},
 	} {
