@@ -216,7 +216,11 @@ func TestConfigurationsThatCanWork(t *testing.T) {
 		"runners of an organization":           good("RUNNER_SCOPE=org", "RUNNER_GROUP_ID=7", "RUNNER_VERSION=2.330.0"),
 		"runners of an enterprise":             good("RUNNER_SCOPE=enterprise", "RUNNER_ENTERPRISE=octo-corp", "RUNNER_GROUP=gpu"),
 		"runners of a group by its name":       good("RUNNER_SCOPE=org", "RUNNER_GROUP=gpu machines", "RUNNER_GROUP_ID="),
-		"no soft stop":                         good("WORKER_SOFT_STOP=0s"),
+		"what the Modal app had": {
+			"GITHUB_TOKEN=ghp_x", "WEBHOOK_SECRET=s", "ALLOWED_REPOS=octo/app, octo/web", "RUNNER_VERSION=2.311.0", "RUNNER_GROUP_ID=1", "GITHUB_ENTERPRISE_DOMAIN=",
+			"MODAL_TOKEN_ID=x", "MODAL_TOKEN_SECRET=y",
+		},
+		"no soft stop": good("WORKER_SOFT_STOP=0s"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -129,6 +129,27 @@ worker_runner_release_timestamp_seconds{version="2.330.0"} 1.767323045e+09
 	}
 }
 
+// What workflows use without an action that sets it up (Docker's client and server are one package).
+func TestTheDefaultImageHasWhatIsExpectedOfAnUbuntuRunner(t *testing.T) {
+	r := built(t, nil)
+	r.see(func() {
+		words := map[string]bool{}
+		for _, layer := range r.layers[:len(r.layers)-1] {
+			for word := range strings.FieldsSeq(strings.Join(layer, " ")) {
+				words[word] = true
+			}
+		}
+		for _, want := range []string{
+			"git", "curl", "jq", "sudo", "tar", "unzip", "zip", "zstd", "xz-utils", "build-essential", "python3", "nodejs", "ca-certificates",
+			"openssh-client", "docker.io", "docker-buildx", "docker-compose-v2",
+		} {
+			if !words[want] {
+				t.Errorf("no layer below the runner's has %s", want)
+			}
+		}
+	})
+}
+
 func TestANewerRunnerMakesANewImageAndTheSameOneDoesNot(t *testing.T) {
 	r := built(t, nil)
 	asked := make(chan struct{})
