@@ -13,6 +13,9 @@ import (
 const (
 	// dismissEvery is how often a spare runner's sandbox that does not answer is asked: a sandbox takes seconds to start.
 	dismissEvery = 3 * time.Second
+	// goodbye is how long a runner that was released may take to end by itself. It says goodbye to GitHub, which takes a second or two: to
+	// one that was cut off, GitHub may give a job for minutes, which then waits.
+	goodbye = 5 * time.Second
 	// dismissPauses is how many times longer than a question without an answer the pause before the next one is.
 	dismissPauses = 4
 )
@@ -63,7 +66,7 @@ func (h *handling) end(ctx context.Context, r run.Runner) error {
 			return nil
 		}
 	}
-	if id != "" {
+	if id != "" && (id != h.released || h.Now().Sub(r.EndedAt) >= goodbye) {
 		if err := h.Fleet.Terminate(ctx, id); err != nil {
 			return fmt.Errorf("terminate sandbox: %w", err)
 		}

@@ -57,7 +57,8 @@ func TestWhatIsLeftOfARunnerIsEndedOnlyWhenItCanHaveNoJob(t *testing.T) {
 		calls      []string
 		err        error
 	}{
-		{name: "one that was released is ended", says: []any{run.ReleasedNow}, calls: []string{"ask", "terminate", "deregister"}},
+		{name: "one that was released ends by itself", says: []any{run.ReleasedNow}, calls: []string{"ask", "deregister"}},
+		{name: "what is over is ended for good", says: []any{run.Over}, calls: []string{"ask", "terminate", "deregister"}},
 		{name: "one that works is left alone", says: []any{run.HasJob}, calls: []string{"ask"}},
 		{name: "one that does not answer is, too", says: []any{errDeaf}, calls: []string{"ask"}, err: errDeaf},
 		{
@@ -180,12 +181,56 @@ func TestAPlaceIsFreeThoughTheRegistrationCanNotBeRemovedNow(t *testing.T) {
 		until := time.Now().Add(50 * time.Second)
 		s := &scripted{Fleet: l.Fleet, Forge: l.Forge, says: []any{run.ReleasedNow}, deregister: &run.LimitedError{Until: until, Err: errors.New("no room")}}
 		l.Fleet, l.Forge = s, s
+		w.sandboxes[0].running = false // It ends at once.
 		again, err := l.Handle(t.Context(), 1, run.Finished{Job: job(1), Conclusion: "cancelled"})
 		if err != nil || again.Before(until) {
 			t.Errorf("it comes again at %v, %v", again, err)
 		}
-		if want := []string{"ask", "terminate", "deregister"}; !slices.Equal(s.calls, want) || len(w.places.Held) > 0 {
+		if want := []string{"ask", "deregister"}; !slices.Equal(s.calls, want) || len(w.places.Held) > 0 {
 			t.Errorf("calls %q, want %q; places %v", s.calls, want, w.places.Held)
 		}
 	})
+}
+
+// GitHub may give a job for minutes to a runner that was cut off before it said goodbye.
+func TestARunnerThatWasReleasedHasTheTimeToSayGoodbye(t *testing.T) {
+	for name, tt := range map[string]struct {
+		takes time.Duration // to end by itself
+		calls []string
+		gone  time.Duration // the sandbox, and with it the place, at most so long after the release
+	}{
+		"one that ends by itself":   {2 * time.Second, []string{"ask", "deregister", "ask", "terminate", "deregister"}, 3 * time.Second},
+		"one that hangs is cut off": {time.Hour, []string{"ask", "deregister", "ask", "deregister", "ask", "terminate", "deregister"}, 6 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				cancelled(t, w)
+				w.settle(t, 5*time.Second)
+				time.Sleep(run.SpareTime)
+				l := launcher(w, nil)
+				s := &scripted{Fleet: l.Fleet, Forge: l.Forge}
+				l.Fleet, l.Forge = s, s
+				released := time.Now()
+				for again := released; !again.IsZero(); {
+					time.Sleep(time.Until(again))
+					s.says = []any{run.ReleasedNow}
+					if time.Since(released) >= tt.takes {
+						s.says, w.sandboxes[0].running = []any{run.Over}, false
+					}
+					var err error
+					if again, err = l.Handle(t.Context(), 1, run.Finished{Job: job(1), Conclusion: "cancelled"}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !slices.Equal(s.calls, tt.calls) || w.sandboxes[0].running || len(w.places.Held) > 0 || len(w.registrations) > 0 {
+					t.Errorf("calls %q, want %q; runs: %v; places %v, registrations %v",
+						s.calls, tt.calls, w.sandboxes[0].running, w.places.Held, w.registrations)
+				}
+				if took := time.Since(released); took > tt.gone {
+					t.Errorf("it was there for %v, want at most %v", took, tt.gone)
+				}
+			})
+		})
+	}
 }

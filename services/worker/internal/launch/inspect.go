@@ -107,6 +107,9 @@ func (h *handling) ask(ctx context.Context, r run.Runner, release bool) (run.Evi
 	if err == nil && (evidence == run.ReleasedNow || evidence == run.Over) {
 		h.done = r.SandboxID
 	}
+	if err == nil && evidence == run.ReleasedNow {
+		h.released = r.SandboxID
+	}
 	pool := h.poolOf(r)
 	switch age := h.age(r); {
 	case err == nil && evidence == run.Starting && age >= pool.StartLimit():

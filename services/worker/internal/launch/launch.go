@@ -94,8 +94,9 @@ type handling struct {
 	again  time.Time
 	// notices are what authors are to be told in the end.
 	notices []run.Tell
-	// done is a sandbox that was asked and will have no job any more, so that it need not be asked again.
-	done string
+	// done is a sandbox that was asked and will have no job any more, so that it need not be asked again; released is the same one if it
+	// has yet to end.
+	done, released string
 }
 
 // verdict is when to handle the event again. For lack of room or budget that is once there may be some, and no error.
