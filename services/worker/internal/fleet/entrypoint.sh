@@ -67,6 +67,7 @@ end() {
 }
 [ -s "${GITHUB_EVENT_PATH:-}" ] || [ -n "$only" ] || exit 0
 for node in "$home"/externals/node*/bin/node; do # The runner's own, of which several may be there.
+	[ -x "$node" ] || continue
 	code=0
 	/usr/bin/env -i GITHUB_EVENT_PATH="${GITHUB_EVENT_PATH:-}" GITHUB_EVENT_NAME="${GITHUB_EVENT_NAME:-}" "$node" "$state/origin.js" $only || code=$?
 	case $code in
