@@ -44,7 +44,7 @@ func dashboards() map[string]struct {
 				{"histogram_quantile(0.99, sum by (le, step) (rate(worker_step_seconds_bucket[$__rate_interval])))", "{{step}}"},
 			}},
 			{"Jobs that stand in line", "short", "By what they wait for.", []query{{"max by (pool, reason) (worker_jobs_held_back)", "{{pool}}: {{reason}}"}}},
-			{"Waits, and not in line", "s", "The oldest job that no limit holds back, if nothing came of it for two minutes.", []query{
+			{"Waits, and not in line", "s", "The oldest job that no limit holds back, since it was queued or its place or turn came.", []query{
 				{"time() - min by (pool) (worker_oldest_waiting_job_timestamp_seconds)", "{{pool}}"},
 			}},
 			{"Messages in hand", "short", "Of all workers, and how many there may be.", []query{

@@ -40,8 +40,8 @@ func newSweepMetrics() sweepMetrics {
 		}, []string{"state"}),
 		neglected: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "worker_oldest_waiting_job_timestamp_seconds",
-			Help: "When the job was queued that has waited longest, by pool, of those that wait though no limit holds them back and of which nothing new " +
-				"was heard for two minutes; absent if there is none; only on the worker that leads.",
+			Help: "Since when the job waits that has waited longest though no limit holds it back, by pool: since it was queued, or since its place or its " +
+				"turn at GitHub came; absent if there is none; only on the worker that leads.",
 		}, []string{"pool"}),
 		places: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "worker_places", Help: "Places by pool, held by runners or promised to jobs; only on the worker that leads.",

@@ -37,7 +37,7 @@ func decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 	case Lost:
 		return lost(r, ev)
 	case Failed:
-		return failed(r, ev)
+		return failed(r, ev, now)
 	case Claimed:
 		return r, claimed(r, ev)
 	case Replayed:
@@ -45,7 +45,7 @@ func decide(r Run, ev Event, now time.Time) (Run, []Effect) {
 	case Vetted:
 		return vetted(r, ev), nil
 	case Placed:
-		return placed(r, ev), nil
+		return placed(r, ev, now), nil
 	}
 	panic(fmt.Sprintf("run: no such event: %T", ev)) // Unreachable: the interface is closed.
 }
@@ -209,14 +209,15 @@ func claimed(r Run, ev Claimed) []Effect {
 }
 
 // failed records why the job still waits, or gives it up.
-func failed(r Run, ev Failed) (Run, []Effect) {
+func failed(r Run, ev Failed, now time.Time) (Run, []Effect) {
 	if r.State != Waiting {
 		return r, nil
 	}
 	if ev.Permanent {
 		return dead(r, ev.Reason)
 	}
-	r.Reason, r.InLine, r.Until = ev.Reason, ev.InLine, ev.Until
+	r = r.heldBack(ev.InLine, ev.Until, now)
+	r.Reason = ev.Reason
 	if !ev.Limited {
 		r.Failures++
 	}
@@ -225,9 +226,10 @@ func failed(r Run, ev Failed) (Run, []Effect) {
 
 // placed forgets what has kept the job from the runner that it counts on. A launch that ends after the job was given up, or that is of
 // an earlier runner of it, leaves the reason of that as it is.
-func placed(r Run, ev Placed) Run {
+func placed(r Run, ev Placed, now time.Time) Run {
 	if !r.State.Terminal() && r.Runner == ev.Runner {
-		r.Failures, r.Reason, r.InLine, r.Until = 0, "", false, time.Time{}
+		r = r.heldBack(false, time.Time{}, now)
+		r.Failures, r.Reason = 0, ""
 	}
 	return r
 }

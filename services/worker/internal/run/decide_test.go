@@ -369,6 +369,29 @@ func TestAFailedLaunchIsRemembered(t *testing.T) {
 			"a launch that succeeded ends the count", waiting(func(r *run.Run) { r.Reason, r.Failures = "boom", 4 }), run.Placed{Runner: runner(1, 1)}, waiting(), nil,
 		},
 		{
+			"one that had a place has waited for nothing else since", waiting(func(r *run.Run) { r.InLine = true }),
+			run.Placed{Runner: runner(1, 1)},
+			waiting(func(r *run.Run) { r.FreeSince = now }), nil,
+		},
+		{
+			"so it has if that failed", waiting(func(r *run.Run) { r.Until = ago(time.Second) }), failed,
+			waiting(func(r *run.Run) { r.Reason, r.Failures, r.FreeSince = "boom", 1, now }), nil,
+		},
+		{
+			"it is still so if another fails", waiting(func(r *run.Run) { r.FreeSince = ago(time.Hour) }), failed,
+			waiting(func(r *run.Run) { r.Reason, r.Failures, r.FreeSince = "boom", 1, ago(time.Hour) }), nil,
+		},
+		{
+			"it is not known yet while it stands in line", waiting(func(r *run.Run) { r.InLine = true }),
+			run.Failed{Limited: true, InLine: true},
+			waiting(func(r *run.Run) { r.InLine = true }), nil,
+		},
+		{
+			"nor while it waits for its turn at GitHub after that", waiting(func(r *run.Run) { r.InLine = true }),
+			run.Failed{Limited: true, Until: in(time.Hour)},
+			waiting(func(r *run.Run) { r.Until = in(time.Hour) }), nil,
+		},
+		{
 			"so it does while the job is held",
 			waiting(func(r *run.Run) { r.State, r.Reason, r.Failures = run.OnHold, "boom", 4 }),
 			run.Placed{Runner: runner(1, 1)},

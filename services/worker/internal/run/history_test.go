@@ -164,13 +164,14 @@ func TestAJobThatWasGivenUpIsTriedOnceMoreIfAnOperatorWantsIt(t *testing.T) {
 	requeue := []run.Effect{run.Requeue{Job: job(1), QueuedAt: ago(time.Minute)}}
 	givenUp := func(r *run.Run) { r.State, r.Reason, r.Failures = run.Dead, "no such group", 3 }
 	again := func(r *run.Run) { r.Forgiven = 1 }
+	anew := func(r *run.Run) { r.Forgiven, r.FreeSince = 1, now }
 	begun := func(r *run.Run) { r.RanOn, r.StartedAt = runner(2, 1), ago(30*time.Second) }
 	ended := func(r *run.Run) { r.Conclusion, r.FinishedAt = "success", ago(10*time.Second) }
 	as := func(s run.State) func(*run.Run) { return func(r *run.Run) { r.State = s } }
 	late := func(r *run.Run) { r.QueuedAt = ago(run.GiveUpAfter) }
 	spent := func(r *run.Run) { r.Attempts, r.Forgiven = run.MaxAttempts+1, 1 }
 	checkDecide(t, []decided{
-		{"it waits on the runner it had, and its attempts are forgiven", waiting(givenUp), run.Replayed{}, waiting(again), requeue},
+		{"it waits on the runner it had, and its attempts are forgiven", waiting(givenUp), run.Replayed{}, waiting(anew), requeue},
 		{"asked again, it is looked at again", waiting(again), run.Replayed{}, waiting(again), requeue},
 		{"another's runner has it", waiting(givenUp, begun), run.Replayed{}, waiting(again, begun, as(run.Running)), nil},
 		{"another's runner did it", waiting(givenUp, begun, ended), run.Replayed{}, waiting(again, begun, ended, as(run.Done)), nil},

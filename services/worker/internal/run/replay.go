@@ -19,7 +19,7 @@ func replayed(r Run, now time.Time) (Run, []Effect) {
 		case !r.StartedAt.IsZero():
 			r.State = Running
 		default:
-			r.State = Waiting
+			r.State, r.FreeSince = Waiting, now
 		}
 	}
 	if r.State != Waiting {

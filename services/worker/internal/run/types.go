@@ -83,6 +83,9 @@ type Run struct {
 	InLine bool `json:"in_line,omitempty"`
 	// Until is when a launch that waits for its turn at GitHub is tried again; until then nobody else need have it tried.
 	Until time.Time `json:"until,omitzero"`
+	// FreeSince is when it last began to wait though no limit held it back any more: its place or its turn at GitHub had come and was made
+	// use of, or an operator had it tried once more. Zero if it did so from the beginning.
+	FreeSince time.Time `json:"free_since,omitzero"`
 	// Reason says what last kept the job from a runner, or why it was given up.
 	Reason     string `json:"reason,omitempty"`
 	Conclusion string `json:"conclusion,omitempty"`
@@ -97,6 +100,15 @@ type Run struct {
 	Notice Notice `json:"notice,omitzero"`
 	// History tells what became of the job, oldest first. Of a long one the middle is missing.
 	History []Note `json:"history,omitempty"`
+}
+
+// heldBack is r once it stands in line, or waits for its turn at GitHub until then, or neither.
+func (r Run) heldBack(inLine bool, until, now time.Time) Run {
+	if (r.InLine || !r.Until.IsZero()) && !inLine && until.IsZero() {
+		r.FreeSince = now
+	}
+	r.InLine, r.Until = inLine, until
+	return r
 }
 
 // HeldWith reports whether the job was held until an approval while runner, which it counts on, was there: then the runner had nothing

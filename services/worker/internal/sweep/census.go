@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"slices"
 	"time"
 
 	"modal-github-runner/services/worker/internal/run"
@@ -11,12 +12,11 @@ func (s survey) census(runners []Record[run.Runner]) Report {
 	report := Report{Runs: map[run.State]int{}, Sandboxes: map[run.RunnerState]int{}, Neglected: map[string]time.Time{}}
 	for _, record := range s.runs {
 		report.Runs[record.Value.State]++
-		if !s.neglected(record) {
-			continue
-		}
-		pool, since := record.Value.Job.Pool, record.Value.QueuedAt
-		if oldest, ok := report.Neglected[pool]; !ok || since.Before(oldest) {
-			report.Neglected[pool] = since
+		since, waits := s.free(record.Value)
+		if pool := record.Value.Job.Pool; waits {
+			if oldest, ok := report.Neglected[pool]; !ok || since.Before(oldest) {
+				report.Neglected[pool] = since
+			}
 		}
 	}
 	unknown := len(s.sandboxes)
@@ -30,9 +30,11 @@ func (s survey) census(runners []Record[run.Runner]) Report {
 	return report
 }
 
-// neglected reports whether the job waits, nothing that is known holds it back, and nothing has come of it for a while: it does not stand
-// in line, it does not wait for its turn at GitHub, and no launch or runner of it has begun or failed just now.
-func (s survey) neglected(record Record[run.Run]) bool {
-	r := record.Value
-	return r.State == run.Waiting && !r.InLine && !s.began.Before(r.Until.Add(grace)) && s.old(record.ChangedAt)
+// free reports whether the job waits though nothing that is known holds it back, and since when: it does not stand in line, and its turn at
+// GitHub has come. What became of its runners since then is of no matter, as long as none has taken it.
+func (s survey) free(r *run.Run) (since time.Time, ok bool) {
+	if r.State != run.Waiting || r.InLine || s.began.Before(r.Until) {
+		return time.Time{}, false
+	}
+	return slices.MaxFunc([]time.Time{r.QueuedAt, r.FreeSince, r.Until}, time.Time.Compare), true
 }

@@ -459,7 +459,7 @@ func TestTheCensusCountsWhatThereIs(t *testing.T) {
 	want := sweep.Report{
 		Runs:      map[run.State]int{run.Running: 2, run.Waiting: 1},
 		Sandboxes: map[run.RunnerState]int{run.Busy: 1, run.Launched: 1, run.Unknown: 1},
-		Neglected: map[string]time.Time{},
+		Neglected: map[string]time.Time{"default": boxedAt},
 	}
 	if diff := cmp.Diff(want, report); diff != "" || err != nil {
 		t.Errorf("%v, %s", err, diff)
@@ -467,30 +467,30 @@ func TestTheCensusCountsWhatThereIs(t *testing.T) {
 }
 
 func TestTheCensusKnowsTheOldestJobThatWaitsThoughNothingHoldsItBack(t *testing.T) {
-	const grace = 2 * time.Minute
 	synctest.Test(t, func(t *testing.T) {
-		waits := func(id int64, queued, changed time.Duration, changes ...func(*run.Run)) sweep.Record[run.Run] {
+		waits := func(id int64, pool string, queued time.Duration, changes ...func(*run.Run)) sweep.Record[run.Run] {
 			r := run.Run{Job: job(id), State: run.Waiting, Runner: name(id), QueuedAt: ago(queued)}
+			r.Job.Pool = pool
 			for _, change := range changes {
 				change(&r)
 			}
-			return record(r, changed)
+			return record(r, 0)
 		}
 		w := &world{
 			runners: []sweep.Record[run.Runner]{},
 			runs: []sweep.Record[run.Run]{
-				waits(1, 20*time.Minute, grace),
-				waits(2, 30*time.Minute, grace, func(r *run.Run) { r.Until = ago(grace) }), // Its turn has come, and nothing of it.
-				waits(3, 40*time.Minute, grace-1),                                          // A launch of it has just begun, or failed.
-				waits(4, time.Hour, time.Hour, func(r *run.Run) { r.InLine = true }),
-				waits(5, time.Hour, time.Hour, func(r *run.Run) { r.Until = ago(grace - 1) }),
-				waits(6, time.Hour, time.Hour, func(r *run.Run) { r.State = run.OnHold }),
-				waits(7, time.Hour, time.Hour, func(r *run.Run) { r.State = run.Running }),
-				waits(8, 10*time.Minute, 9*time.Minute, func(r *run.Run) { r.Job.Pool = "gpu" }),
+				waits(1, "default", 20*time.Minute), // However often its runners end, as one has just now.
+				waits(2, "default", 10*time.Minute),
+				waits(3, "default", time.Hour, func(r *run.Run) { r.InLine = true }),
+				waits(4, "default", time.Hour, func(r *run.Run) { r.Until = ago(-time.Second) }),
+				waits(5, "default", time.Hour, func(r *run.Run) { r.State = run.OnHold }),
+				waits(6, "default", time.Hour, func(r *run.Run) { r.State = run.Running }),
+				waits(7, "gpu", time.Hour, func(r *run.Run) { r.FreeSince = ago(3 * time.Minute) }), // Its place has come, and its sandbox starts.
+				waits(8, "big", time.Hour, func(r *run.Run) { r.FreeSince, r.Until = ago(4*time.Minute), ago(2*time.Minute) }),
 			},
 		}
 		report, err := orphans(w).RunOnce(t.Context())
-		want := map[string]time.Time{"default": ago(30 * time.Minute), "gpu": ago(10 * time.Minute)}
+		want := map[string]time.Time{"default": ago(20 * time.Minute), "gpu": ago(3 * time.Minute), "big": ago(2 * time.Minute)}
 		if diff := cmp.Diff(want, report.Neglected); diff != "" || err != nil {
 			t.Errorf("%v, %s", err, diff)
 		}
