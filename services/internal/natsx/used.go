@@ -2,6 +2,8 @@ package natsx
 
 import (
 	"context"
+	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,15 +41,20 @@ func (u used) servers(answers []serverAnswer) {
 	u.set(usedServer, fullest)
 }
 
-// account asks about the account's limits, of which there may be one for each number of replicas.
+// account asks about the account's limits, of which there may be one for each number of replicas. Such a tier counts each replica, and may
+// store its limit as often as it has replicas, as the server's wouldExceedLimits reckons.
 func (u used) account(ctx context.Context, js jetstream.JetStream) {
 	info, err := js.AccountInfo(ctx)
 	if err != nil { // The next round tells.
 		return
 	}
 	fullest := ratio(info.Store, info.Limits.MaxStore)
-	for _, tier := range info.Tiers {
-		fullest = max(fullest, ratio(tier.Store, tier.Limits.MaxStore))
+	for name, tier := range info.Tiers {
+		replicas, err := strconv.ParseInt(strings.TrimPrefix(name, "R"), 10, 64)
+		if err != nil {
+			continue
+		}
+		fullest = max(fullest, ratio(tier.Store, tier.Limits.MaxStore*replicas))
 	}
 	u.set(usedAccount, fullest)
 }

@@ -1,12 +1,14 @@
 package natsx_test
 
 import (
+	"context"
 	"io"
 	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"modal-github-runner/proto/wire"
@@ -64,6 +66,40 @@ func TestWhereServersMayNotBeAskedTheirStorageIsNotKnownAndTheRestIs(t *testing.
 	guard.Recheck(t.Context())
 	if diff := cmp.Diff(map[string]float64{"account": 0, wire.StreamDead: 0}, storageUsed(t, guard)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// tiered is an account with limits for each number of replicas, as an operator's JWT gives them.
+type tiered struct {
+	jetstream.JetStream
+	tiers map[string]jetstream.Tier
+}
+
+func (a tiered) AccountInfo(context.Context) (*jetstream.AccountInfo, error) {
+	return &jetstream.AccountInfo{Tiers: a.tiers}, nil
+}
+
+// A tier of three replicas counts what it stores three times, and is full at three times its limit.
+func TestATierIsAsFullAsTheServerReckons(t *testing.T) {
+	t.Parallel()
+	js, _ := connect(t, natstest.Start(t).URL())
+	tier := func(stored uint64, limit int64) jetstream.Tier {
+		return jetstream.Tier{Store: stored, Limits: jetstream.AccountLimits{MaxStore: limit}}
+	}
+	for name, test := range map[string]struct {
+		tiers map[string]jetstream.Tier
+		want  float64
+	}{
+		"three replicas":         {map[string]jetstream.Tier{"R3": tier(900, 1000), "R1": tier(0, 1000)}, 0.3},
+		"one replica":            {map[string]jetstream.Tier{"R3": tier(900, 1000), "R1": tier(900, 1000)}, 0.9},
+		"none may be":            {map[string]jetstream.Tier{"R3": tier(0, 0), "R1": tier(250, 1000)}, 0.25},
+		"one may be without end": {map[string]jetstream.Tier{"R1": tier(250, -1)}, 0},
+	} {
+		guard := newGuard(t, tiered{js, test.tiers}, 1, io.Discard)
+		guard.Recheck(t.Context())
+		if got := storageUsed(t, guard)["account"]; got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
 	}
 }
 
