@@ -79,12 +79,23 @@ func (h *handling) refuse(ctx context.Context, j run.Job, cause error) error {
 	return err
 }
 
-// strayed tells an operator that GitHub gave an untrusted job a runner that was made for trusted ones: it goes by labels alone.
+// strayed tells an operator that GitHub gave a job a runner that was made for others whom it does not trust with it: GitHub goes by labels
+// alone. A public repository's job may be trusted in its own pool and not in the runner's.
 func (h *handling) strayed(ctx context.Context, r run.Run, on run.Name) {
+	if on.IsZero() || r.Job.Untrusted == "" && r.Job.Private {
+		return
+	}
 	runner, _, err := h.Ledger.LoadRunner(ctx, on)
 	if err != nil || runner.Job.ID == 0 || runner.Job.Untrusted != "" || runner.Job.Pool == r.Job.Pool && r.State != run.Dead {
 		return
 	}
+	reason := r.Job.Untrusted
+	if reason == "" {
+		if pool, err := h.PoolOf(runner.Job); err != nil || !pool.OnlyPrivate {
+			return
+		}
+		reason = "its repository is public"
+	}
 	h.Log.LogAttrs(ctx, slog.LevelError, "untrusted job took a runner for trusted ones", append(jobAttrs(r.Job),
-		slog.String("runner_pool", runner.Job.Pool), slog.String("sandbox_id", runner.SandboxID), slog.String("reason", r.Job.Untrusted))...)
+		slog.String("runner_pool", runner.Job.Pool), slog.String("sandbox_id", runner.SandboxID), slog.String("reason", reason))...)
 }

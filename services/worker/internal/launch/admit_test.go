@@ -74,6 +74,36 @@ func TestAnUntrustedJobOnARunnerForTrustedOnesIsToldOfLoudly(t *testing.T) {
 	}
 }
 
+// Its own pool may trust it. The sandbox ends it all the same.
+func TestAPublicJobOnARunnerForPrivateOnesIsToldOfLoudly(t *testing.T) {
+	const cry = `level=ERROR msg="untrusted job took a runner for trusted ones" job_id=2`
+	for name, test := range map[string]struct{ onlyPrivate, private, want bool }{
+		"a public one":  {onlyPrivate: true, want: true},
+		"a private one": {onlyPrivate: true, private: true},
+		"a public one, on a runner for public ones": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				w := newWorld()
+				w.log = slog.NewTextHandler(&log, nil)
+				w.onlyPrivate.Store(test.onlyPrivate)
+				other := job(2)
+				other.Pool, other.Private = "forks", test.private
+				w.queued(job(1))
+				w.queued(other)
+				w.settle(t, 10*time.Second)
+				w.queue = append(w.queue, message{job: 2, ev: run.Started{Job: other, Runner: run.Name{Job: 1, Attempt: 1}}, at: time.Now()})
+				w.settle(t, time.Second)
+				told := strings.Contains(log.String(), cry) && strings.Contains(log.String(), `runner_pool=default sandbox_id=`)
+				if told != test.want {
+					t.Errorf("told: %v, want %v:\n%s", told, test.want, log.String())
+				}
+			})
+		})
+	}
+}
+
 func TestAJobOfWhichGitHubDoesNotTellYetWaitsUntilItMayBeAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

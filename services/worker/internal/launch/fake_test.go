@@ -113,6 +113,7 @@ type world struct {
 	createErr     func(run.Runner) (effect bool, err error)
 	untrusted     map[int64]bool // jobs that go to the pool forks
 	noForks       atomic.Bool    // there is no pool for them
+	onlyPrivate   atomic.Bool    // the pool default trusts no public repository
 	log           slog.Handler
 	admitErr      func() error // what Admit answers instead, if not nil
 	readyErr      error        // what Ready answers

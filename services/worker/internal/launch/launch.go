@@ -130,7 +130,7 @@ func (h *handling) decide(ctx context.Context, job int64, ev run.Event) (run.Run
 			}
 			h.observe(ctx, before, after)
 		}
-		if started, ok := ev.(run.Started); ok && after.Job.Untrusted != "" {
+		if started, ok := ev.(run.Started); ok {
 			h.strayed(ctx, after, started.Runner)
 		}
 		return after, h.apply(ctx, effects, revision)

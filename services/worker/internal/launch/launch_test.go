@@ -31,7 +31,8 @@ func launcher(w *world, f *fuse) *launch.Launcher {
 			if j.Pool != "default" && j.Pool != "forks" || w.poolsGone.Load() {
 				return run.Pool{}, fmt.Errorf("pool: %w (got %q)", run.ErrNoPool, j.Pool)
 			}
-			return run.Pool{Name: j.Pool, Timeout: 6 * time.Hour, IdleLimit: 5 * time.Minute}, nil
+			only := w.onlyPrivate.Load() && j.Pool == "default"
+			return run.Pool{Name: j.Pool, Timeout: 6 * time.Hour, IdleLimit: 5 * time.Minute, OnlyPrivate: only}, nil
 		},
 		Admit: w.admit, Tried: w.tried,
 		Ready: func(run.Job) error { return w.readyErr }, Tracer: noop.NewTracerProvider().Tracer(""), Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)),
