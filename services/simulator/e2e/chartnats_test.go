@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,10 +38,7 @@ func TestNATSInKubernetesIsConfiguredAsInCompose(t *testing.T) {
 	raw := regexp.MustCompile(`"[^"]*\$include":"([^"]*)",?`).ReplaceAll(text.Bytes(), []byte("include $1;"))
 	raw = regexp.MustCompile(`"<< (.*?) >>"`).ReplaceAll(raw, []byte("$1"))
 	etc := t.TempDir()
-	for name, content := range map[string]string{
-		"nats-config/nats.conf":         string(raw),
-		"nats-passwords/passwords.conf": "NATS_INGRESS_PASSWORD: \"1\"\nNATS_WORKER_PASSWORD: \"2\"\n", // Digits are no number.
-	} {
+	for name, content := range map[string]string{"nats-config/nats.conf": string(raw), "nats-passwords/passwords.conf": passwordsConf(t)} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(etc, name)), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -71,6 +70,39 @@ func TestNATSInKubernetesIsConfiguredAsInCompose(t *testing.T) {
 			t.Error(diff)
 		}
 	}
+}
+
+// passwordsConf is that file, by the commands of deployments/DEPLOY.md for the Secret of an older version, whose passwords are 1 and 2: digits
+// that must not become numbers. Those for a new Secret make the file in the same way.
+func passwordsConf(t *testing.T) string {
+	t.Helper()
+	const first = "mkdir -pm 700 .secrets"
+	document := read(t, "deployments", "DEPLOY.md")
+	_, rest, begun := strings.Cut(document, "```sh\n"+first)
+	commands, _, ended := strings.Cut(rest, "\n```")
+	made := regexp.MustCompile(`(?m)^printf .*>passwords.conf$`).FindAllString(document, -1)
+	if !begun || !ended || len(made) != 2 || made[0] != made[1] {
+		t.Fatalf("DEPLOY.md makes no passwords.conf for an older version, or another one: %q", made)
+	}
+	dir := t.TempDir()
+	kubectl := `#!/bin/sh
+case "$*" in
+"get secret nats-passwords --output jsonpath={.data.nats_ingress_password}") echo MQ== ;;
+"get secret nats-passwords --output jsonpath={.data.nats_worker_password}") echo Mg== ;;
+"create secret generic nats-passwords --from-file=passwords.conf --from-file=nats_ingress_password --from-file=nats_worker_password "*) echo new ;;
+"replace --filename -") grep -q new ;;
+*) exit 1 ;;
+esac
+`
+	if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte(kubectl), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sh := exec.CommandContext(t.Context(), "sh", "-euc", first+commands)
+	sh.Dir, sh.Env = dir, append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	if out, err := sh.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(readFile(t, filepath.Join(dir, ".secrets", "passwords.conf")))
 }
 
 func accountNames(o *server.Options) map[string]bool {
