@@ -19,14 +19,16 @@ func (e *AmbiguousError) Error() string {
 
 // Route returns the pool for a job with those labels, or "" if none matches. A pool matches if all its labels are among the job's,
 // without regard to case; the job may have others, too. Of the pools that match, the one with the most labels counts. If that leaves
-// out a label of another one that matches, the error is an [*AmbiguousError], and the pool is the first of the two.
+// out a label of another one that matches, the error is an [*AmbiguousError], and the pool is the first of the two. A job that asks for
+// another machine, as arm64 does, is meant for a pool only if that has a label of its own: what any self-hosted runner has is somebody
+// else's as well.
 func (f *File) Route(labels []string) (string, error) {
-	asked := setOf(labels)
+	asked, elsewhere := setOf(labels), slices.ContainsFunc(labels, anotherMachine.MatchString)
 	var matching []int
 	best, most := 0, set{}
 	for i, p := range f.Pools {
 		own := setOf(p.Labels)
-		if !own.within(asked) {
+		if !own.within(asked) || elsewhere && own.within(ofAnyRunner()) {
 			continue
 		}
 		matching = append(matching, i)
@@ -45,6 +47,10 @@ func (f *File) Route(labels []string) (string, error) {
 	}
 	return f.Pools[best].Name, nil
 }
+
+// ofAnyRunner are the labels that GitHub gives a self-hosted runner of Modal's kind by itself (docs.github.com, "Using self-hosted runners in
+// a workflow").
+func ofAnyRunner() set { return setOf([]string{"self-hosted", "linux", "x64"}) }
 
 // set is a set of labels in small letters.
 type set map[string]bool

@@ -60,6 +60,30 @@ func TestAJobGoesToThePoolThatItsLabelsAskFor(t *testing.T) {
 	}
 }
 
+// With a pool for whatever asks for a self-hosted runner, those that others have of other kinds keep their jobs, and nobody is told that these
+// were given up.
+func TestAJobForAnotherMachineIsSomebodyElsesUnlessItNamesAPool(t *testing.T) {
+	t.Parallel()
+	f, err := withPools(t, "any=self-hosted,Linux", "default=self-hosted,linux,modal", "arm=arm64,board")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ labels, want string }{
+		{"self-hosted linux", "any"},
+		{"self-hosted linux x64 rack-3", "any"},
+		{"self-hosted linux ram:16", "any"},
+		{"self-hosted Linux ARM64", ""},
+		{"self-hosted linux arch:arm64", ""},
+		{"self-hosted linux windows-latest", ""},
+		{"self-hosted linux modal arm64", "default"},
+		{"self-hosted arm64 board", "arm"},
+	} {
+		if got, err := f.Route(strings.Fields(test.labels)); got != test.want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", test.labels, got, err, test.want)
+		}
+	}
+}
+
 func TestPoolsThatLabelsCanNotTellApartAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
