@@ -22,7 +22,7 @@ const (
 	askServers = "$SYS.REQ.SERVER.PING.JSZ"
 	// lastAnswer is how long no further answer comes before all are taken to have come.
 	lastAnswer = 500 * time.Millisecond
-	// askAgain is how soon servers are asked again of which none has answered, unless the connection is another one by then: where
+	// askAgain is how soon servers are asked again of which none has ever answered, unless the connection is another one by then: where
 	// they may not be asked, each question is an error in the log.
 	askAgain = time.Hour
 )
@@ -35,7 +35,8 @@ type risks struct {
 	used  used
 
 	mu         sync.Mutex
-	unanswered time.Time // when they were last asked and none answered; zero if one did
+	unanswered time.Time // when they were last asked, if none has answered on this connection
+	answered   bool      // whether one has, on this connection
 	reconnects uint64
 	unsynced   []string // the servers that said so when they were last asked
 	said       string   // what the last warning was about
@@ -129,14 +130,17 @@ var errNoRight = errors.New("a worker adds them")
 func (r *risks) ask(ctx context.Context) {
 	conn := r.JS.Conn()
 	reconnects := conn.Stats().Reconnects
-	if time.Since(r.unanswered) < askAgain && reconnects == r.reconnects {
+	same := reconnects == r.reconnects
+	if same && time.Since(r.unanswered) < askAgain {
 		return
 	}
 	r.reconnects = reconnects
 	answers, err := askAll(ctx, conn)
-	r.unanswered = time.Time{}
-	if len(answers) == 0 {
-		r.unanswered = time.Now()
+	switch {
+	case len(answers) > 0:
+		r.unanswered, r.answered = time.Time{}, true
+	case !same || !r.answered:
+		r.unanswered, r.answered = time.Now(), false
 	}
 	if err != nil {
 		return

@@ -4,10 +4,12 @@ import (
 	"context"
 	"io"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -66,6 +68,28 @@ func TestWhereServersMayNotBeAskedTheirStorageIsNotKnownAndTheRestIs(t *testing.
 	guard.Recheck(t.Context())
 	if diff := cmp.Diff(map[string]float64{"account": 0, wire.StreamDead: 0}, storageUsed(t, guard)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// One answer that comes late says nothing of whether servers may be asked.
+func TestServersThatHaveAnsweredAreAskedAgainSoon(t *testing.T) {
+	t.Parallel()
+	js, _ := connect(t, natstest.Start(t).URL())
+	var silent atomic.Bool
+	if _, err := js.Conn().Subscribe("$SYS.REQ.SERVER.PING.JSZ", func(m *nats.Msg) {
+		if !silent.Load() {
+			_ = m.Respond([]byte(`{"server": {"name": "a"}, "data": {"storage": 5, "config": {"sync_always": true, "max_storage": 10}}}`))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	guard := newGuard(t, js, 1, io.Discard)
+	for _, quiet := range []bool{false, true, false} {
+		silent.Store(quiet)
+		guard.Recheck(t.Context())
+		if used, known := storageUsed(t, guard)["server"]; known == quiet || known && used != 0.5 {
+			t.Errorf("silent: %v: known: %v, %v", quiet, known, used)
+		}
 	}
 }
 
