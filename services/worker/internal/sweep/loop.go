@@ -58,7 +58,8 @@ type Report struct {
 	// that does not see all of them.
 	Runs      map[run.State]int
 	Sandboxes map[run.RunnerState]int
-	// Neglected is by pool since when the job waits that has waited longest though nothing known holds it back. Nil as they are.
+	// Neglected is by pool since when the job waits that has waited longest though nothing known holds it back. Nil from
+	// a sweep that does not look.
 	Neglected map[string]time.Time
 	// Room is who holds places and who waits for one. Nil from a sweep that does not look.
 	Room *Room

@@ -56,7 +56,7 @@ type survey struct {
 func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 	s, runners, err := o.look(ctx)
 	if err != nil {
-		return Report{}, err
+		return o.waits(ctx, o.Now()), err
 	}
 	if s.looks = s.began.Sub(o.lookedAt) >= run.LookAfter; s.looks {
 		o.lookedAt = s.began
