@@ -6,6 +6,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
+# A variable of the shell counts before one of demo.env, and is meant for something else: GitHub's own runners have GITHUB_API_URL.
+for name in $(grep -ho '\${[A-Z_]*' docker-compose.yml deployments/compose/*.yml | sort -u); do
+  case $name in
+    *_PORT | *_PROXY) ;; # Where this is to listen, and how it is to reach others.
+    *) unset "${name#??}" ;;
+  esac
+done
+
 jobs=${JOBS:-200}
 ingresses=2
 workers=3
