@@ -122,3 +122,28 @@ func TestTheEndOfAnEarlierRunnersJobEndsNoLaterRunner(t *testing.T) {
 		}
 	})
 }
+
+// The backup is of a moment at which the launch waited for GitHub, which was asked for the runner later.
+func TestASandboxOfARunnerThatWasAskedForAfterTheBackupIsEnded(t *testing.T) {
+	faultstest.Cover(t, "F60")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.registerErr = func(run.Runner) error {
+			return &run.LimitedError{Until: time.Now().Add(time.Hour), Err: errors.New("GitHub's points are used up")}
+		}
+		w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+		first := run.Name{Job: 1, Attempt: 1}
+		w.registrations[first] = "jit-1000"
+		w.sandboxes = append(w.sandboxes, &sandbox{id: "sb-1000", name: first, jit: "jit-1000", running: true})
+		w.deliver(t.Context(), message{job: 1, ev: run.Started{Job: job(1), Runner: run.Name{Job: 2, Attempt: 1}}}, nil)
+		if r := w.runners[first].record; r.State != run.Ended {
+			t.Fatalf("runner %+v", r)
+		}
+		if _, err := launcher(w, nil).HandleRunner(t.Context(), first, run.Created{SandboxID: "sb-1000"}); err != nil { // as the sweep says
+			t.Fatal(err)
+		}
+		if w.running() != 0 || len(w.registrations) != 0 {
+			t.Errorf("%d run, registrations %v; want none", w.running(), w.registrations)
+		}
+	})
+}

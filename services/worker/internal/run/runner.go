@@ -82,7 +82,7 @@ func runnerTaken(r Runner, ev Taken) (Runner, []Effect) {
 	if r.State != Ended {
 		r.State = Busy
 	}
-	r.Took = ev.By
+	r.Took, r.Unasked = ev.By, false
 	if r.For == 0 || r.For == ev.By {
 		if ev.Spare.IsZero() {
 			return r, nil

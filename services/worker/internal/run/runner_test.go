@@ -156,6 +156,21 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 	})
 }
 
+// A ledger that was restored from a backup may say that nothing was asked for, though it was since.
+func TestWhatIsThereWasAskedForWhateverTheRecordSays(t *testing.T) {
+	fresh := func(r *run.Runner) { r.LaunchedAt = now }
+	checkDecideRunner(t, []decidedRunner{
+		{"a sandbox", launching(unasked), run.Created{GitHubID: 77, SandboxID: "sb-1"}, launched(fresh), nil},
+		{
+			"a sandbox of a runner that has ended", launched(ended, unasked),
+			run.Created{SandboxID: "sb-1"},
+			launched(ended),
+			[]run.Effect{run.End{Runner: launched(ended)}},
+		},
+		{"a runner that has a job", launching(unasked), run.Taken{Name: runner(1, 1), By: 1}, launching(busyWith(1)), nil},
+	})
+}
+
 func TestARunnerThatTookAJobTellsTheOneThatCountedOnIt(t *testing.T) {
 	registered := func(r *run.Runner) { r.GitHubID = 77 }
 	checkDecideRunner(t, []decidedRunner{

@@ -58,6 +58,7 @@ func found(r Runner, ev Found, now time.Time) (Runner, []Effect) {
 }
 
 func created(r Runner, ev Created, now time.Time) (Runner, []Effect) {
+	r.Unasked = false // Whatever the record said, which may be a backup's.
 	switch r.State {
 	case Launching, Busy: // A runner can take a job before we have recorded its sandbox.
 	case Launched:
