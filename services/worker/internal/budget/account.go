@@ -37,11 +37,19 @@ const passFor = 2 * time.Second
 type pass struct {
 	points int
 	at     time.Time
+	over   <-chan struct{} // is closed when it comes no more
 }
 
 // passing is how many points those want that were let pass and have yet to come.
 func (a *account) passing(lane Lane, now time.Time) (points int) {
-	a.passed[lane] = slices.DeleteFunc(a.passed[lane], func(p pass) bool { return now.Sub(p.at) >= passFor })
+	a.passed[lane] = slices.DeleteFunc(a.passed[lane], func(p pass) bool {
+		select {
+		case <-p.over:
+			return true
+		default:
+			return now.Sub(p.at) >= passFor
+		}
+	})
 	for _, p := range a.passed[lane] {
 		points += p.points
 	}

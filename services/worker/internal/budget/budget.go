@@ -117,7 +117,8 @@ func (b *Budget) await(ctx context.Context, a *account, r Request, from time.Tim
 }
 
 // Room returns what Take would if, by what this worker knows, there is no room for the request beside those that were let pass by Room
-// and have yet to come to Take; else nil. It asks nobody and takes nothing, and waits while the record is written.
+// and have yet to come to Take; else nil. Once ctx is done the request is not waited for any more. It asks nobody and takes nothing, and
+// waits while the record is written.
 func (b *Budget) Room(ctx context.Context, caller string, r Request) error {
 	a := b.account(caller)
 	select {
@@ -135,7 +136,7 @@ func (b *Budget) Room(ctx context.Context, caller string, r Request) error {
 			return err
 		}
 	}
-	a.passed[r.Lane] = append(a.passed[r.Lane], pass{r.Points, now})
+	a.passed[r.Lane] = append(a.passed[r.Lane], pass{r.Points, now, ctx.Done()})
 	return nil
 }
 

@@ -188,6 +188,20 @@ func TestRoomLetsNoMorePassThanThereArePointsFor(t *testing.T) {
 	})
 }
 
+// Thousands may look for room at GitHub and then wait for a place: they keep no other from GitHub.
+func TestWhoWasLetPassAndGoesNoFurtherKeepsNobodyOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		b := newBudget(t, js, "w")
+		for n := range 200 {
+			ctx, cancel := context.WithCancel(t.Context())
+			if err := b.Room(ctx, caller, Request{Lane: Launch, Points: 5}); err != nil {
+				t.Fatalf("after %d that went no further: %v", n, err)
+			}
+			cancel()
+		}
+	})
+}
+
 // Who comes a moment before points are free has them then, and nobody else has. Its request is sent no earlier.
 func TestALaunchWaitsForPointsThatAreFreeSoon(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {

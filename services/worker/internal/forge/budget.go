@@ -29,7 +29,7 @@ type Budget interface {
 	// returns a run.LimitedError.
 	Take(ctx context.Context, caller string, r Request) (done func(), err error)
 	// Room returns what Take would if it is known that there is no room, and else nil. It asks nobody and takes nothing. Whoever is
-	// let pass is expected to Take within a second.
+	// let pass is expected to Take within a second, unless ctx is done.
 	Room(ctx context.Context, caller string, r Request) error
 	// Stop has nobody send requests of the caller until then.
 	Stop(ctx context.Context, caller string, until time.Time)

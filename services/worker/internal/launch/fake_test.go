@@ -109,6 +109,7 @@ type world struct {
 	rules         placestest.Rules
 	serial        int
 	roomErr       error                  // what Room answers
+	keepsRoom     context.Context        //nolint:containedctx // that of who was let pass last
 	registerErr   func(run.Runner) error // what Register answers instead, if not nil
 	createErr     func(run.Runner) (effect bool, err error)
 	untrusted     map[int64]bool // jobs that go to the pool forks
@@ -215,7 +216,12 @@ func save[K comparable, T any](w *world, records map[K]versioned[T], key K, reco
 
 func (worker) Scope(j run.Job) string { return j.Owner + "/" + j.Repo }
 
-func (w worker) Room(context.Context, run.Job) error { return w.roomErr }
+func (w worker) Room(ctx context.Context, _ run.Job) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keepsRoom = ctx
+	return w.roomErr
+}
 
 func (w worker) Register(_ context.Context, r run.Runner) (id int64, jit config.Secret, err error) {
 	crash := w.do(func() {

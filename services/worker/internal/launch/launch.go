@@ -209,6 +209,8 @@ func (h *handling) applyOne(ctx context.Context, e run.Effect, revision uint64) 
 
 // want sees to it that a runner lives that the job can count on.
 func (h *handling) want(ctx context.Context, e run.Launch) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // It may wait for a place though there was room at GitHub, which is for others then.
 	known, _, err := h.Ledger.LoadRunner(ctx, e.Runner)
 	if err != nil {
 		return fmt.Errorf("load runner %v: %w", e.Runner, err)

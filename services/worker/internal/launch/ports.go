@@ -32,7 +32,8 @@ type Forge interface {
 
 	// Scope is where the runner of a job is registered; see run.Runner.
 	Scope(j run.Job) string
-	// Room returns a run.LimitedError if it is known that Register would, and else nil. It asks nobody.
+	// Room returns a run.LimitedError if it is known that Register would, and else nil. It asks nobody. Register is expected soon, unless
+	// ctx is done.
 	Room(ctx context.Context, j run.Job) error
 	// Register makes a registration under the runner's name. jit lets exactly one runner be this registration; it goes to
 	// Fleet.Create and nowhere else. Register returns run.ErrExists if there is a registration of that name; after any

@@ -61,6 +61,27 @@ func TestAJobWithoutAPlaceIsNothingYetButInLine(t *testing.T) {
 	})
 }
 
+// Who waits for a place wants nothing of GitHub: the points that were kept for it are another's at once.
+func TestALaunchThatWaitsForAPlaceKeepsNoRoomAtGitHub(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.rules.Fleet.Max = 1
+		w.registerErr = func(run.Runner) error {
+			if kept := w.keepsRoom; kept.Err() != nil {
+				t.Error("its room at GitHub was given away before it registered its runner")
+			}
+			return nil
+		}
+		for id := range int64(2) {
+			w.deliver(t.Context(), message{job: id + 1, ev: run.Queued{Job: job(id + 1), At: time.Now()}}, nil)
+			if w.keepsRoom.Err() == nil {
+				t.Errorf("job %d keeps its room at GitHub", id+1)
+			}
+		}
+	})
+}
+
 // Thousands may wait for GitHub at a time: none of them has a place, a record of a runner, or a failure.
 func TestAJobThatMustWaitForGitHubIsNothingYetAndStandsInNoLine(t *testing.T) {
 	t.Parallel()
