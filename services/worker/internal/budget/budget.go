@@ -91,7 +91,8 @@ func (b *Budget) Take(ctx context.Context, caller string, r Request) (done func(
 	return done, nil
 }
 
-// await waits until the points of a request that were taken may be used. GitHub may have said to stop meanwhile, to any worker.
+// await waits until the points of a request that were taken may be used. GitHub may have said to stop meanwhile, to any worker. Nor may
+// the request be sent later than the write of the record would let one be: see slack.
 func (b *Budget) await(ctx context.Context, a *account, r Request, from time.Time) error {
 	wait := from.Sub(b.store.now())
 	if wait <= 0 {
@@ -110,8 +111,12 @@ func (b *Budget) await(ctx context.Context, a *account, r Request, from time.Tim
 	defer func() { <-a.turn }()
 	b.look(ctx, a)
 	now := b.store.now()
-	if all := a.known.with(a.own, now); all.stopped(r.Lane, now) {
-		return b.refuse(a, r, all.freeAt(r.Lane, r.Points, now), reasonStopped, errStopped)
+	all := a.known.with(a.own, now)
+	switch free := all.freeAt(r.Lane, r.Points, now); {
+	case all.stopped(r.Lane, now):
+		return b.refuse(a, r, free, reasonStopped, errStopped)
+	case now.Sub(from) > slice+callTimeout:
+		return b.refuse(a, r, free, reasonMinute, errMinute)
 	}
 	return nil
 }

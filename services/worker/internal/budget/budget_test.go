@@ -271,6 +271,58 @@ func TestWhoWaitsForPointsHearsThatGitHubSaysStop(t *testing.T) {
 	})
 }
 
+// Points that were taken in advance are another's as soon as it is known that GitHub says stop.
+func TestNobodyUsesPointsOfAMomentToComeAfterAStop(t *testing.T) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		a, b := newBudget(t, js, "a"), newBudget(t, js, "b")
+		if wait := take(t, b, Launch, 5); wait != 0 {
+			t.Fatalf("must wait for %v", wait)
+		}
+		soon := sliceOf(time.Now()) + 4
+		b.account(caller).held[Launch] = held{points: 5, slice: soon} // Whom they were for has given up.
+		a.Stop(t.Context(), caller, time.Now().Add(time.Minute))
+		if wait := take(t, b, Sweep, 1); wait == 0 {
+			t.Fatal("a sweep does not hear of the stop")
+		}
+		time.Sleep(time.Until(startOf(soon)))
+		if wait := take(t, b, Launch, 5); wait == 0 {
+			t.Error("a launch is sent after the stop")
+		}
+	})
+}
+
+// GitHub would count a request that is sent later in a minute in which its points are another's.
+func TestARequestIsNotSentLongAfterItsPointsWereToBeUsed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		held time.Duration // by others who read and write the record
+		sent bool
+	}{
+		"a moment":     {slice + callTimeout, true},
+		"for too long": {slice + callTimeout + time.Millisecond, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+				b := newBudget(t, js, "b")
+				began := time.Now()
+				for range 180 {
+					take(t, b, Launch, 5)
+				}
+				free := startOf(sliceOf(began) + window)
+				time.Sleep(time.Until(free.Add(-time.Second)))
+				waits := make(chan time.Duration)
+				go func() { waits <- take(t, b, Launch, 5) }()
+				synctest.Wait()
+				b.account(caller).turn <- struct{}{}
+				time.Sleep(time.Until(free.Add(tt.held)))
+				<-b.account(caller).turn
+				if wait := <-waits; (wait == 0) != tt.sent {
+					t.Errorf("it is to come back after %v", wait)
+				}
+			})
+		})
+	}
+}
+
 func TestWhoWaitsForPointsCanGiveUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
 		a := newBudget(t, js, "a")

@@ -172,6 +172,9 @@ func (b *Budget) read(ctx context.Context, a *account) error {
 		return err
 	}
 	a.known, a.revision, a.slots = known, revision, known.InFlight[b.Worker]
+	if known.stopped(Launch, b.store.now()) {
+		clear(a.held)
+	}
 	return nil
 }
 
