@@ -148,7 +148,7 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 		return run.Created{}, false, err
 	}
 	id, err := h.start(ctx, known, jit)
-	if e, ok := errors.AsType[*modalError](err); ok && r.GitHubID != 0 {
+	if e, ok := errors.AsType[*modalError](err); ok && r.MayComeLate() {
 		e.none = false // An earlier try may have made one.
 	}
 	if err != nil {
@@ -169,7 +169,7 @@ func (h *handling) replace(ctx context.Context, r run.Runner) (id int64, jit con
 	if err := h.Forge.Deregister(ctx, r); err != nil {
 		return 0, config.Secret{}, err
 	}
-	if _, err := h.decideRunner(ctx, r.Name, run.Registered{}); err != nil { // None is on record now.
+	if _, err := h.decideRunner(ctx, r.Name, run.Registered{Replaced: true}); err != nil { // None is on record now.
 		return 0, config.Secret{}, err
 	}
 	return h.register(ctx, r)

@@ -57,7 +57,7 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	}
 	next := h.Now().Add(h.backoff(waiting.Failures))
 	switch {
-	case inLine && (!held || r.GitHubID == 0):
+	case inLine && (!held || !r.MayComeLate()):
 		next = h.Now().Add(h.comeBack())
 	case isLimited: // Not all at once.
 		next = limited.Until.Add(h.backoff(1))
@@ -88,7 +88,7 @@ func (h *handling) unmade(ctx context.Context, r run.Runner, cause error) error 
 	}
 	e, atModal := errors.AsType[*modalError](cause)
 	_, held := errors.AsType[*places.Obstacle](cause)
-	if atModal && e.none || held && r.GitHubID == 0 { // Its registration was never used: it is as if there were none.
+	if atModal && e.none || held && !r.MayComeLate() { // Its registration was never used: it is as if there were none.
 		if _, err := h.decideRunner(ctx, r.Name, run.Registered{}); err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (h *handling) unmade(ctx context.Context, r run.Runner, cause error) error 
 	if err != nil {
 		return fmt.Errorf("load runner %v: %w", r.Name, err)
 	}
-	if known.GitHubID != 0 || known.SandboxID != "" {
+	if known.MayComeLate() || known.SandboxID != "" {
 		return nil
 	}
 	return h.free(ctx, known)

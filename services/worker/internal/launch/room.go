@@ -28,7 +28,7 @@ func (h *handling) enter(ctx context.Context, e run.Launch) error {
 		if loadErr != nil {
 			return fmt.Errorf("load runner %v: %w", e.Runner, loadErr)
 		}
-		if r.GitHubID != 0 {
+		if r.MayComeLate() {
 			_, err = h.place(ctx, e.Runner, e.Job, places.Record.Proceed)
 		}
 	}
@@ -110,7 +110,7 @@ func (h *handling) settle(ctx context.Context, e run.Settle) error {
 // vacate gives the place of a runner that has ended back, once its sandbox is known to be gone. A create call whose answer was
 // lost may work late: what never showed itself is left to the sweep, which asks Modal for all there is.
 func (h *handling) vacate(ctx context.Context, r run.Runner, sandbox string) error {
-	if sandbox == "" && r.GitHubID != 0 {
+	if sandbox == "" && r.MayComeLate() {
 		return nil
 	}
 	if sandbox != "" {

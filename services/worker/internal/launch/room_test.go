@@ -1,6 +1,7 @@
 package launch_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -253,6 +254,52 @@ func TestAWorkerThatDiesAtAnyCallNeitherExceedsALimitNorStrandsAJob(t *testing.T
 			t.Errorf("the second has no runner: %+v, places %+v", w.runs[2].record, w.places)
 		}
 	})
+}
+
+// A create call that was not answered in time may work late, also when its registration has been removed for another try since. Until a
+// sweep finds no sandbox, the place is nobody else's.
+func TestAPlaceWhoseSandboxMayComeLateIsNobodyElsesHoweverItsNextTryGoes(t *testing.T) {
+	t.Parallel()
+	full := errors.New("GitHub's points are used up")
+	for name, again := range map[string]error{
+		"GitHub has no room":    full,
+		"GitHub does not work":  errors.New("502"),
+		"GitHub allows no more": &run.PermanentError{Err: errors.New("403"), Advice: "mend it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				w.rules.Fleet.Max = 1
+				w.createErr = func(run.Runner) (bool, error) { return false, context.DeadlineExceeded }
+				w.deliver(t.Context(), message{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}}, nil)
+				w.createErr = nil
+				replaced := false
+				w.registerErr = func(r run.Runner) error {
+					if _, exists := w.registrations[r.Name]; exists {
+						return nil
+					}
+					replaced = true
+					if errors.Is(again, full) {
+						return &run.LimitedError{Until: time.Now().Add(5 * time.Second), Err: full}
+					}
+					return again
+				}
+				w.settle(t, 15*time.Second)
+				if !replaced {
+					t.Fatal("it was not tried again")
+				}
+				if _, held := w.places.Held["1.1"]; !held {
+					t.Errorf("places %v, want its own", w.places.Held)
+				}
+				w.registerErr = nil
+				w.settle(t, 5*time.Minute)
+				if dead := w.runs[1].record.State == run.Dead; !dead && w.running() != 1 {
+					t.Errorf("%d run once there is room: %+v", w.running(), w.runs[1].record)
+				}
+			})
+		})
+	}
 }
 
 func TestWhatModalSaysOfAPoolHoldsForAllItsLaunches(t *testing.T) {

@@ -131,8 +131,12 @@ type (
 		SandboxID string
 		CreatedAt time.Time
 	}
-	// Registered says that GitHub knows the runner, under the id GitHubID.
-	Registered struct{ GitHubID int64 }
+	// Registered says that GitHub knows the runner, under the id GitHubID; zero, that it does not: none was ever used, unless Replaced
+	// says that the one on record was removed so that another can be made.
+	Registered struct {
+		GitHubID int64
+		Replaced bool
+	}
 	// Created says that the runner's sandbox exists, since At; zero is just now, as far as is known. GitHubID is zero if it is not known.
 	Created struct {
 		GitHubID  int64

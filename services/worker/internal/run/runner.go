@@ -41,6 +41,7 @@ func DecideRunner(r Runner, ev RunnerEvent, now time.Time) (Runner, []Effect) {
 	switch ev := ev.(type) {
 	case Registered:
 		if r.State == Launching {
+			r.Replaced = r.Replaced || ev.Replaced && r.GitHubID != 0
 			r.GitHubID = ev.GitHubID
 		}
 		return r, nil

@@ -89,6 +89,12 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 	over := func(r *run.Runner) { r.JobOver = true }
 	checkDecideRunner(t, []decidedRunner{
 		{"GitHub's id is kept", launching(), run.Registered{GitHubID: 77}, launching(registered), nil},
+		{
+			"that there was another is kept", launching(registered), run.Registered{Replaced: true},
+			launching(func(r *run.Runner) { r.Replaced = true }), nil,
+		},
+		{"of one that was never used nothing is kept", launching(registered), run.Registered{}, launching(), nil},
+		{"nor of one that is not on record", launching(), run.Registered{Replaced: true}, launching(), nil},
 		{"an id that comes after the launch is of no matter", launched(), run.Registered{GitHubID: 78}, launched(), nil},
 		{"the sandbox makes it launched", launching(registered, func(r *run.Runner) { r.Reason = "slow" }), created, launched(fresh), nil},
 		{"a sandbox that was adopted does not undo GitHub's id", launching(registered), run.Created{SandboxID: "sb-1"}, launched(fresh), nil},

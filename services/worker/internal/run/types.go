@@ -165,6 +165,8 @@ type Runner struct {
 	Unasked bool `json:"unasked,omitempty"`
 	// GitHubID is GitHub's id of the registration.
 	GitHubID int64 `json:"github_id,omitempty"`
+	// Replaced says that there was another registration before, which was removed: a sandbox that was asked for with it may come late.
+	Replaced bool `json:"replaced,omitempty"`
 	// SandboxID is Modal's id of the sandbox.
 	SandboxID  string    `json:"sandbox_id,omitempty"`
 	Reason     string    `json:"reason,omitempty"`
@@ -173,6 +175,10 @@ type Runner struct {
 	// Price is what its sandbox costs, in US dollars a second, as it was when it was launched.
 	Price float64 `json:"price,omitempty"`
 }
+
+// MayComeLate reports whether a sandbox of the runner may exist or come to exist though none shows itself: one was asked for, or may have
+// been.
+func (r Runner) MayComeLate() bool { return r.GitHubID != 0 || r.Replaced }
 
 // Cost is what the runner has cost until now, in US dollars: from its launch to its end, as far as the record knows them.
 func (r Runner) Cost(now time.Time) float64 {
