@@ -1,0 +1,69 @@
+package places_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"modal-github-runner/services/worker/internal/places"
+)
+
+// Each record shares maps with those that it was made of, which others may read at the same time.
+func TestWhatIsMadeOfARecordChangesNothingInIt(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	how := rules{USD: 0.001, Timeout: time.Hour, StartLimit: time.Minute, Fleet: upTo(6), Rates: map[string]float64{"default": 2}}
+	now := time.Date(2026, 1, 2, 23, 0, 0, 0, time.UTC)
+	said := func(r places.Record) string {
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	var r places.Record
+	for n := range 3000 {
+		now = now.Add(time.Duration(rnd.IntN(5000)) * time.Millisecond)
+		a := ask(fmt.Sprintf("octo/%d", rnd.IntN(3)), rnd.Int64N(12))
+		waiting := []places.Waiting{}
+		for job := range rnd.Int64N(5) {
+			w := ask(fmt.Sprintf("octo/%d", rnd.IntN(3)), job)
+			w.Runner = ""
+			waiting = append(waiting, places.Waiting{Ask: w, QueuedAt: now})
+		}
+		changes := []func() places.Record{
+			func() places.Record { after, _ := r.Take(a, how, now); return after },
+			func() places.Record { after, _ := r.Proceed(a, how, now); return after },
+			func() places.Record { after, _ := r.Serve(waiting, how, now); return after },
+			func() places.Record { after, _ := r.Free(a.Runner, now); return after },
+			func() places.Record { return r.Adopt(a, now) },
+			func() places.Record { return r.Pause(places.PoolScope("default"), rnd.IntN(4) == 0, now) },
+			func() places.Record { return r.Created("default") },
+			func() places.Record { return r.Started("default") },
+			func() places.Record { return r.Exhausted("default", now) },
+			func() places.Record { return r.Failed("default", a.Runner, "boom", rnd.IntN(9) == 0, now) },
+			func() places.Record { return r.Errored("default", a.Runner, "boom", now) },
+			func() places.Record { return r.Unready("default", "boom", now) },
+			func() places.Record {
+				r.Positions(waiting, how, now)
+				r.Obstacles(waiting, how, now)
+				r.Uses(waiting, []string{"default"}, how, now)
+				return r
+			},
+		}
+		before, which := said(r), rnd.IntN(len(changes))
+		var after places.Record
+		for k, change := range changes { // Each of them, and the record goes on with what one of them made.
+			made := change()
+			if got := said(r); got != before {
+				t.Fatalf("step %d: change %d makes of\n%s\nthe record\n%s", n, k, before, got)
+			}
+			if k == which {
+				after = made
+			}
+		}
+		r = after
+	}
+}
