@@ -184,16 +184,19 @@ func (b *Budget) take(ctx context.Context, a *account, r Request) (from time.Tim
 	}
 	defer func() { <-a.turn }()
 	others, theirs := a.wantNoMore(r.Lane, r.Points)
-	a.arrived(r)
 	inFlight, _ := a.underWay()
-	from, held := time.Time{}, false
+	held := false
 	if inFlight < a.slots {
 		from, held = a.spend(r.Lane, r.Points, b.store.now())
 	}
 	if !held {
-		if from, err = b.draw(ctx, a, wanted{r, 1 + others, r.Points + theirs}); err != nil {
-			return time.Time{}, err
-		}
+		from, err = b.draw(ctx, a, wanted{r, 1 + others, r.Points + theirs})
+	}
+	if !errors.Is(err, errBusy) { // Else it has yet to take its points.
+		a.arrived(r)
+	}
+	if err != nil {
+		return time.Time{}, err
 	}
 	a.begin()
 	return from, nil

@@ -188,6 +188,46 @@ func TestRoomLetsNoMorePassThanThereArePointsFor(t *testing.T) {
 	})
 }
 
+// Who waits for requests to end has its points yet to take.
+func TestWhoWasLetPassAndWaitsForRequestsToEndIsCounted(t *testing.T) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		b := newBudget(t, js, "w")
+		launch := Request{Lane: Launch, Points: 5}
+		var under []func()
+		for n := range 179 {
+			done, err := b.Take(t.Context(), caller, launch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if busy := shareInFlight(1); n < 179-busy {
+				done()
+			} else {
+				under = append(under, done)
+			}
+		}
+		if err := b.Room(t.Context(), caller, launch); err != nil {
+			t.Fatalf("the last is not let pass: %v", err)
+		}
+		var taking sync.WaitGroup
+		taking.Go(func() {
+			done, err := b.Take(t.Context(), caller, launch)
+			if err != nil {
+				t.Errorf("one that was let pass: %v", err)
+				return
+			}
+			done()
+		})
+		synctest.Wait()
+		if err := b.Room(t.Context(), caller, launch); !errors.Is(err, errMinute) {
+			t.Errorf("one more than there are points for: %v, want %v", err, errMinute)
+		}
+		for _, done := range under {
+			done()
+		}
+		taking.Wait()
+	})
+}
+
 // Thousands may look for room at GitHub and then wait for a place: they keep no other from GitHub.
 func TestWhoWasLetPassAndGoesNoFurtherKeepsNobodyOut(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
