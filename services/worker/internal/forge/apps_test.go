@@ -171,6 +171,7 @@ func TestThereIsRoomAsLongAsAnAppHasSomeOrIsNotKnown(t *testing.T) {
 		budget *fakeBudget
 		apps   []int64
 		asked  bool // of GitHub, which installations there are
+		absent map[int64]bool
 		want   bool
 	}{
 		{name: "the one App has some", budget: &fakeBudget{}, apps: []int64{1}, want: true},
@@ -178,12 +179,18 @@ func TestThereIsRoomAsLongAsAnAppHasSomeOrIsNotKnown(t *testing.T) {
 		{name: "one of two has none", budget: &fakeBudget{full: full, only: "installation-101"}, apps: []int64{1, 2}, asked: true, want: true},
 		{name: "both have none", budget: &fakeBudget{full: full}, apps: []int64{1, 2}, asked: true},
 		{name: "both have none, but whose installations they are is not known", budget: &fakeBudget{full: full, only: "installation-101"}, apps: []int64{1, 2}, want: true},
+		{
+			name: "one of two has none, and the other is not installed there", asked: true, absent: map[int64]bool{2: true},
+			budget: &fakeBudget{full: full, only: "installation-101"}, apps: []int64{1, 2},
+		},
+		{name: "one is not installed there", budget: &fakeBudget{}, apps: []int64{1, 2}, asked: true, absent: map[int64]bool{1: true}, want: true},
 		{name: "whose installations they are is not known, and the Apps have none to ask with", budget: &fakeBudget{full: full}, apps: []int64{1, 2}},
 		{name: "the one App has none to ask for a token with", budget: &fakeBudget{full: full, only: "app-1"}, apps: []int64{1}},
 		{name: "the one App has none to ask for a token with, but has a token", budget: &fakeBudget{full: full, only: "app-1"}, apps: []int64{1}, asked: true, want: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := newAppsGitHub(t)
+			g.absent = tt.absent
 			budget := tt.budget
 			whole := budget.full
 			budget.full = nil

@@ -59,10 +59,13 @@ func (s *sooner) take(err error) bool {
 
 // Room returns a run.LimitedError if it is known that no budget is left to register a runner for the job, or that GitHub does not tell
 // what is needed for it, and else nil. It asks nobody, so that a launch that must wait for its turn at GitHub has written down nothing
-// before.
+// before. An App that was refused lately makes no room where others have none: it may not be installed there.
 func (f *Forge) Room(ctx context.Context, j run.Job) error {
 	var limited sooner
 	for _, c := range f.turns(j) {
+		if limited.err != nil && c.lately(j) > 0 {
+			break
+		}
 		if !limited.take(c.room(ctx, j)) {
 			return nil
 		}
