@@ -84,6 +84,11 @@ func TestEachRequestIsPaidByItsCallerInItsLane(t *testing.T) {
 		}, []string{"app-1234: 1, launch", "installation-77: 5, launch", "app-1234: 5, launch", "installation-77: 5, launch"}},
 		{"a launch with a token", false, func(f *forge.Forge) error { _, _, err := f.Register(t.Context(), newRunner(1)); return err }, []string{"token: 5, launch"}},
 		{"a deletion by name", true, func(f *forge.Forge) error { return f.Deregister(t.Context(), newRunner(7)) }, []string{"installation-77: 5, delete", "app-1234: 5, delete", "installation-77: 1, delete", "installation-77: 5, delete"}},
+		{"a deletion that a launch waits for", true, func(f *forge.Forge) error {
+			r := newRunner(7)
+			r.State = run.Launching
+			return f.Deregister(t.Context(), r)
+		}, []string{"installation-77: 5, launch", "app-1234: 5, launch", "installation-77: 1, launch", "installation-77: 5, launch"}},
 		{"a deletion by id", true, func(f *forge.Forge) error { return f.DeregisterID(t.Context(), newRunner(1).Job, "octo/repo", 7) }, []string{"installation-77: 5, delete", "app-1234: 5, delete", "installation-77: 5, delete"}},
 		{"a look", true, look, []string{"installation-77: 5, sweep", "app-1234: 5, sweep", "installation-77: 1, sweep"}},
 		{"the runner's release", false, func(f *forge.Forge) error { _, _ = f.Release(t.Context(), forge.Latest); return nil }, []string{"token: 1, launch"}},

@@ -124,10 +124,14 @@ func (f *Forge) generate(ctx context.Context, r run.Runner, group int64) (made *
 	return made, err
 }
 
-// Deregister removes the registration of the runner's name. Nil if there is none.
+// Deregister removes the registration of the runner's name. Nil if there is none. For a runner that is being launched that is as urgent
+// as the launch, which makes another.
 func (f *Forge) Deregister(ctx context.Context, r run.Runner) error {
-	name := wire.RunnerName(r.Name.Job, r.Name.Attempt)
-	return f.call(inLane(ctx, LaneDelete), r.Job, func(ctx context.Context, c *github.Client) error {
+	name, lane := wire.RunnerName(r.Name.Job, r.Name.Attempt), LaneDelete
+	if r.State == run.Launching {
+		lane = LaneLaunch
+	}
+	return f.call(inLane(ctx, lane), r.Job, func(ctx context.Context, c *github.Client) error {
 		site := siteOf(r)
 		found, _, err := site.list(ctx, c, &github.ListRunnersOptions{Name: &name})
 		if err != nil {
