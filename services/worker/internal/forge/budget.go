@@ -75,11 +75,9 @@ func (t budgetTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 // heed stops everybody if GitHub says so, or will say so to the next request.
 func (t budgetTransport) heed(ctx context.Context, resp *http.Response) {
 	now := time.Now()
-	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusTooManyRequests {
-		if limited, ok := errors.AsType[*run.LimitedError](classify(github.CheckResponse(resp), now)); ok {
-			t.budget.Stop(ctx, t.caller, limited.Until)
-			return
-		}
+	if until, limited := rateLimit(github.CheckResponse(resp), now); limited {
+		t.budget.Stop(ctx, t.caller, until)
+		return
 	}
 	number := func(name string) (int, error) { return strconv.Atoi(resp.Header.Get("X-Ratelimit-" + name)) }
 	limit, errLimit := number("Limit")

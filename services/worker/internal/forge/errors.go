@@ -36,11 +36,8 @@ func classify(err error, now time.Time) error {
 	if _, advised := errors.AsType[*advisedError](err); advised || isClassified(err) {
 		return err
 	}
-	if e, ok := errors.AsType[*github.RateLimitError](err); ok {
-		return &run.LimitedError{Until: later(e.Rate.Reset.Time, now), Err: err}
-	}
-	if e, ok := errors.AsType[*github.AbuseRateLimitError](err); ok {
-		return &run.LimitedError{Until: now.Add(orBlind(e.RetryAfter)), Err: err}
+	if until, limited := rateLimit(err, now); limited {
+		return &run.LimitedError{Until: until, Err: err}
 	}
 	var resp *http.Response
 	var said string
@@ -49,9 +46,6 @@ func classify(err error, now time.Time) error {
 	}
 	if resp == nil {
 		return err
-	}
-	if until, limited := limitOf(resp, said, now); limited {
-		return &run.LimitedError{Until: until, Err: err}
 	}
 	if isBusy(resp) {
 		return err
@@ -68,6 +62,20 @@ func classify(err error, now time.Time) error {
 		return fmt.Errorf("%w: %w", run.ErrExists, err)
 	}
 	return err
+}
+
+// rateLimit reports whether err is GitHub's word that it is asked too often, and until when that holds.
+func rateLimit(err error, now time.Time) (until time.Time, limited bool) {
+	if e, ok := errors.AsType[*github.RateLimitError](err); ok {
+		return later(e.Rate.Reset.Time, now), true
+	}
+	if e, ok := errors.AsType[*github.AbuseRateLimitError](err); ok {
+		return now.Add(orBlind(e.RetryAfter)), true
+	}
+	if e, ok := errors.AsType[*github.ErrorResponse](err); ok && e.Response != nil {
+		return limitOf(e.Response, messageOf(e), now)
+	}
+	return time.Time{}, false
 }
 
 // limitOf reports whether an answer is one of a rate limit, and when that ends. go-github tells most of them.
