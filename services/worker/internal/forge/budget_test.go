@@ -151,8 +151,10 @@ func TestWhatGitHubSaysOfItsLimitsIsPassedOn(t *testing.T) {
 		{"a 429", 429, core("4000", "Retry-After", "300"), `{}`, []string{"token for 5m0s"}, nil},
 		{"a permission that lacks, which is no limit", 403, core("4000"), `{}`, nil, []string{"token: 4000 of 5000 for 10m0s"}},
 		{
-			"a runner group that is full, to which others do not belong", 403, core("4000"),
-			`{"message":"The runner group has reached max limit of runners."}`, nil, []string{"token: 4000 of 5000 for 10m0s"},
+			"a runner group that is full, to which others do not belong", 403,
+			core("4000"),
+			`{"message":"The runner group has reached max limit of runners."}`, nil,
+			[]string{"token: 4000 of 5000 for 10m0s"},
 		},
 		{"what is left", 404, core("17"), `{}`, nil, []string{"token: 17 of 5000 for 10m0s"}},
 		{"the last of what was left", 404, core("0"), `{}`, []string{"token for 10m0s"}, []string{"token: 0 of 5000 for 10m0s"}},

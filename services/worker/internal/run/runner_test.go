@@ -90,7 +90,8 @@ func TestALaunchIsRecordedStepByStep(t *testing.T) {
 	checkDecideRunner(t, []decidedRunner{
 		{"GitHub's id is kept", launching(), run.Registered{GitHubID: 77}, launching(registered), nil},
 		{
-			"that there was another is kept", launching(registered), run.Registered{Replaced: true},
+			"that there was another is kept", launching(registered),
+			run.Registered{Replaced: true},
 			launching(func(r *run.Runner) { r.Replaced = true }), nil,
 		},
 		{"of one that was never used nothing is kept", launching(registered), run.Registered{}, launching(), nil},
