@@ -234,6 +234,8 @@ func (b *Budget) draw(ctx context.Context, a *account, want wanted) (from time.T
 			continue
 		case requests <= 0: // The others know of this worker now, and leave it its share.
 			return time.Time{}, b.refuse(a, want.Request, now.Add(early+tellEvery), reasonInFlight, errOthers)
+		case err != nil && ctx.Err() != nil:
+			return time.Time{}, fmt.Errorf("write down points: %w", context.Cause(ctx))
 		case err != nil:
 			return now, b.drawAlone(a, want.Request, now)
 		}

@@ -120,9 +120,9 @@ func (b *Budget) readClock(ctx context.Context) error {
 	case b.isAlone():
 		return errAway
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	within, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_, err := b.store.open(ctx)
+	_, err := b.store.open(within)
 	b.report(ctx, err)
 	return err
 }
@@ -184,8 +184,11 @@ func (b *Budget) isAlone() bool {
 	return time.Now().Before(b.alone)
 }
 
-// report remembers whether NATS is there, and logs when that changes.
+// report remembers whether NATS is there, and logs when that changes. That who asked it gave up says nothing of it.
 func (b *Budget) report(ctx context.Context, err error) {
+	if err != nil && ctx.Err() != nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.Metrics.isAlone(err != nil)

@@ -38,6 +38,30 @@ func TestAStopIsEverybodysAtOnce(t *testing.T) {
 	})
 }
 
+// That somebody waits for a request no more says nothing of NATS.
+func TestWhoGivesUpKeepsNobodyFromHearingOfAStop(t *testing.T) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+		told, other := newBudget(t, js, "told"), newBudget(t, js, "other")
+		if wait := take(t, other, Launch, 5); wait != 0 {
+			t.Fatalf("must wait for %v", wait)
+		}
+		gaveUp, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 50 { // Some get as far as NATS.
+			if done, err := other.Take(gaveUp, caller, Request{Lane: Launch, Points: 5}); err == nil {
+				done()
+			}
+		}
+		told.Stop(t.Context(), caller, time.Now().Add(time.Minute))
+		if wait := take(t, other, Launch, 5); wait == 0 {
+			t.Error("a launch is sent after the stop")
+		}
+		if got := testutil.ToFloat64(other.Metrics.alone); got != 0 {
+			t.Errorf("worker_github_budget_alone is %v, want 0", got)
+		}
+	})
+}
+
 // A call to NATS took too long: the stop is one worker's alone until the others can be told. Nobody asks for points meanwhile.
 func TestAStopThatCouldNotBeToldIsToldAsSoonAsNATSIsBack(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, nats *broker) {
