@@ -52,7 +52,7 @@ func (s *Sim) say(b *box, release bool) run.Evidence {
 		return run.Starting
 	case b.hadJob():
 		return run.HasJob
-	case release && s.release(b), b.released:
+	case release && s.release(b, true), b.released:
 		return run.ReleasedNow
 	case !b.started:
 		return run.Starting

@@ -35,6 +35,7 @@ const (
 	ModalCapacity   Fault = "Modal has no capacity"
 	ListFails       Fault = "list fails half-way"
 	TerminateLags   Fault = "terminate accepted, still running"
+	GoodbyeHangs    Fault = "runner that was released does not end"
 	BootCrash       Fault = "sandbox dies before its runner registers"
 	BootHang        Fault = "sandbox hangs before its runner starts"
 	Unscheduled     Fault = "sandbox scheduled late by up to twenty minutes"
@@ -101,7 +102,8 @@ func kindsOfFaults() []kind {
 		{CreateLate, 0.003, []string{"F45", "F64"}},
 		{ModalCapacity, 0.01, []string{"F46"}},
 		{ListFails, 0.02, []string{"F50"}},
-		{TerminateLags, 0.05, []string{"F49"}},
+		{TerminateLags, 0.3, []string{"F49"}}, // Few are still running.
+		{GoodbyeHangs, 0.2, []string{"F49"}},
 		{BootCrash, 0.01, []string{"F47"}},
 		{BootHang, 0.002, []string{"F47"}},
 		{Unscheduled, 0.01, []string{"F47"}},

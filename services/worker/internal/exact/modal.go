@@ -125,7 +125,7 @@ func (s *Sim) startBox(name run.Name, jit string, idle time.Duration, d *dice) s
 				}
 			})
 		}
-		s.after(idle, func() { s.release(b) })
+		s.after(idle, func() { s.release(b, false) })
 	})
 	return b.id
 }
@@ -146,8 +146,8 @@ func (s *Sim) online(b *box) {
 	s.assign()
 }
 
-// release ends a runner that has no job. It reports whether it has none.
-func (s *Sim) release(b *box) bool {
+// release ends a runner that has no job: by itself, or asked by a worker. It reports whether it has none.
+func (s *Sim) release(b *box, asked bool) bool {
 	if b.hadJob() {
 		return false
 	}
@@ -155,6 +155,9 @@ func (s *Sim) release(b *box) bool {
 		b.released = true
 		if b.runner != nil {
 			s.gh.idle = slices.DeleteFunc(s.gh.idle, func(i *ghRunner) bool { return i == b.runner })
+		}
+		if asked && s.hits(GoodbyeHangs, b.dice) {
+			return true
 		}
 		s.after(b.dice.between(100*time.Millisecond, time.Second), func() { s.endBox(b, "its sandbox ended: failure, exit code 75") })
 	}
