@@ -121,14 +121,14 @@ func TestWhileModalMakesNoSandboxFewCallsAskAndOtherPoolsHaveThePlaces(t *testin
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		err    error
-		within time.Duration // when the other pool's job runs
+		within time.Duration // when the other pool's job runs: in its turn, for which the line is looked at every two seconds
 	}{
-		"for sure":                       {fmt.Errorf("%w: modal: unavailable", run.ErrNotMade), time.Second},
+		"for sure":                       {fmt.Errorf("%w: modal: unavailable", run.ErrNotMade), 5 * time.Second},
 		"or may have made one":           {errors.New("modal: connection reset"), 5 * time.Minute},
 		"or does not answer":             {fmt.Errorf("modal: %w", context.DeadlineExceeded), 5 * time.Minute},
-		"for want of a quota":            {&run.LimitedError{Until: time.Now(), Err: errors.New("modal: quota")}, time.Second},
-		"as the token is not valid":      {&run.RefusedError{Err: errors.New("modal: unauthenticated"), Advice: "mend it"}, time.Second},
-		"for want of room, each in turn": {&run.LimitedError{Until: time.Now(), Err: errors.New("modal: exhausted")}, time.Second},
+		"for want of a quota":            {&run.LimitedError{Until: time.Now(), Err: errors.New("modal: quota")}, 5 * time.Second},
+		"as the token is not valid":      {&run.RefusedError{Err: errors.New("modal: unauthenticated"), Advice: "mend it"}, 5 * time.Second},
+		"for want of room, each in turn": {&run.LimitedError{Until: time.Now(), Err: errors.New("modal: exhausted")}, 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
