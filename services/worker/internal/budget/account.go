@@ -1,6 +1,8 @@
 package budget
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +30,16 @@ type account struct {
 	held     map[Lane]held
 	passed   map[Lane][]pass
 	queues   map[Lane]*queue
+}
+
+// takeTurn waits for the turn. Without an error, it is to be given back: <-a.turn.
+func (a *account) takeTurn(ctx context.Context) error {
+	select {
+	case a.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the record of points: %w", context.Cause(ctx))
+	}
 }
 
 // passFor is how long who was let pass by Room may take to come to Take: a launch writes down a few things in between.

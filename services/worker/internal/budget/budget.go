@@ -103,10 +103,8 @@ func (b *Budget) await(ctx context.Context, a *account, r Request, from time.Tim
 	case <-ctx.Done():
 		return fmt.Errorf("wait for points to be free: %w", context.Cause(ctx))
 	}
-	select {
-	case a.turn <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("wait to look whether GitHub said to stop: %w", context.Cause(ctx))
+	if err := a.takeTurn(ctx); err != nil {
+		return err
 	}
 	defer func() { <-a.turn }()
 	b.look(ctx, a)
@@ -126,10 +124,8 @@ func (b *Budget) await(ctx context.Context, a *account, r Request, from time.Tim
 // waits while the record is written.
 func (b *Budget) Room(ctx context.Context, caller string, r Request) error {
 	a := b.account(caller)
-	select {
-	case a.turn <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("wait to look for points: %w", context.Cause(ctx))
+	if err := a.takeTurn(ctx); err != nil {
+		return err
 	}
 	defer func() { <-a.turn }()
 	now := b.store.now()
@@ -176,11 +172,9 @@ func (b *Budget) account(caller string) *account {
 // if a request of this worker must end before there can be another.
 func (b *Budget) take(ctx context.Context, a *account, r Request) (from time.Time, err error) {
 	a.want(r.Lane, r.Points)
-	select {
-	case a.turn <- struct{}{}:
-	case <-ctx.Done():
+	if err := a.takeTurn(ctx); err != nil {
 		a.wantNoMore(r.Lane, r.Points)
-		return time.Time{}, fmt.Errorf("wait for points: %w", context.Cause(ctx))
+		return time.Time{}, err
 	}
 	defer func() { <-a.turn }()
 	others, theirs := a.wantNoMore(r.Lane, r.Points)
@@ -248,15 +242,15 @@ func (b *Budget) draw(ctx context.Context, a *account, want wanted) (from time.T
 // free is when so many points are free, of which r wants a part: now, or soon enough for a launch to wait for them. It returns a
 // run.LimitedError if they are not. After a stop nobody waits, so that not all go on at once.
 func (b *Budget) free(a *account, all record, r Request, points int, now time.Time) (time.Time, error) {
-	at, own := all.freeAt(r.Lane, points, now), all.freeAt(r.Lane, r.Points, now)
+	at := all.freeAt(r.Lane, points, now)
 	resets, kept := a.keeps(r.Lane)
 	switch {
 	case kept:
 		return time.Time{}, b.refuse(a, r, resets.Add(b.store.lead()), reasonHour, errHour)
 	case all.stopped(r.Lane, now):
-		return time.Time{}, b.refuse(a, r, own, reasonStopped, errStopped)
+		return time.Time{}, b.refuse(a, r, all.freeAt(r.Lane, r.Points, now), reasonStopped, errStopped)
 	case all.room(r.Lane, at) < points || at.Sub(now) > r.Lane.patience():
-		return time.Time{}, b.refuse(a, r, own, reasonMinute, errMinute)
+		return time.Time{}, b.refuse(a, r, all.freeAt(r.Lane, r.Points, now), reasonMinute, errMinute)
 	}
 	return at, nil
 }

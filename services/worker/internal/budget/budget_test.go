@@ -49,6 +49,16 @@ func take(t *testing.T, b *Budget, lane Lane, points int) (wait time.Duration) {
 	return max(time.Nanosecond, time.Until(limited.Until))
 }
 
+// useUp takes all points of a minute, and returns when they are free again.
+func useUp(t *testing.T, b *Budget) (free time.Time) {
+	t.Helper()
+	began := time.Now()
+	for range 180 {
+		take(t, b, Launch, 5)
+	}
+	return startOf(sliceOf(began) + window)
+}
+
 // onRecord is what all workers share.
 func onRecord(t *testing.T, b *Budget) record {
 	t.Helper()
@@ -246,11 +256,7 @@ func TestWhoWasLetPassAndGoesNoFurtherKeepsNobodyOut(t *testing.T) {
 func TestALaunchWaitsForPointsThatAreFreeSoon(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
 		a, b := newBudget(t, js, "a"), newBudget(t, js, "b")
-		began := time.Now()
-		for range 180 {
-			take(t, a, Launch, 5)
-		}
-		free := startOf(sliceOf(began) + window)
+		free := useUp(t, a)
 		time.Sleep(time.Until(free.Add(-early - time.Second)))
 		if wait := take(t, a, Launch, 5); wait == 0 {
 			t.Error("it waited for longer than a moment")
@@ -289,11 +295,7 @@ func TestALaunchWaitsForPointsThatAreFreeSoon(t *testing.T) {
 func TestWhoWaitsForPointsHearsThatGitHubSaysStop(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
 		a, b := newBudget(t, js, "a"), newBudget(t, js, "b")
-		began := time.Now()
-		for range 180 {
-			take(t, a, Launch, 5)
-		}
-		time.Sleep(time.Until(startOf(sliceOf(began) + window).Add(-time.Second)))
+		time.Sleep(time.Until(useUp(t, a).Add(-time.Second)))
 		waits := make(chan error)
 		go func() {
 			_, err := a.Take(t.Context(), caller, Request{Lane: Launch, Points: 5})
@@ -343,11 +345,7 @@ func TestARequestIsNotSentLongAfterItsPointsWereToBeUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
 				b := newBudget(t, js, "b")
-				began := time.Now()
-				for range 180 {
-					take(t, b, Launch, 5)
-				}
-				free := startOf(sliceOf(began) + window)
+				free := useUp(t, b)
 				time.Sleep(time.Until(free.Add(-time.Second)))
 				waits := make(chan time.Duration)
 				go func() { waits <- take(t, b, Launch, 5) }()
@@ -366,11 +364,7 @@ func TestARequestIsNotSentLongAfterItsPointsWereToBeUsed(t *testing.T) {
 func TestWhoWaitsForPointsCanGiveUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
 		a := newBudget(t, js, "a")
-		began := time.Now()
-		for range 180 {
-			take(t, a, Launch, 5)
-		}
-		time.Sleep(time.Until(startOf(sliceOf(began) + window).Add(-2 * time.Second)))
+		time.Sleep(time.Until(useUp(t, a).Add(-2 * time.Second)))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := a.Take(ctx, caller, Request{Lane: Launch, Points: 5}); !errors.Is(err, context.DeadlineExceeded) {
