@@ -59,6 +59,12 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 		if !errors.Is(err, errUnwanted) {
 			span.SetStatus(codes.Error, err.Error())
 		}
+		h.Observer.Launched(r.Job.Pool, outcomeOf(err))
+		h.Log.LogAttrs(ctx, levelOf(err), "runner not launched", append(runnerAttrs(r),
+			slog.String("outcome", outcomeOf(err)), slog.Any("err", err))...)
+		if over, failure := h.takenOver(ctx, r); over || failure != nil {
+			return failure
+		}
 		return h.createFailed(ctx, r, err)
 	}
 	defer h.step("record", h.Now())

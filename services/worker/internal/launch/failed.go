@@ -16,9 +16,6 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	_, isRefused := errors.AsType[*run.RefusedError](cause)
 	_, isPermanent := errors.AsType[*run.PermanentError](cause)
 	_, held := errors.AsType[*places.Obstacle](cause)
-	h.Observer.Launched(r.Job.Pool, outcomeOf(cause))
-	h.Log.LogAttrs(ctx, levelOf(cause), "runner not launched", append(runnerAttrs(r),
-		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
 	if err := h.unmade(ctx, r, cause); err != nil {
 		return err
 	}
@@ -64,6 +61,28 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	}
 	h.at(next)
 	return nil
+}
+
+// takenOver reports whether another worker has the launch, or has made the runner: this one has stood still for longer than its time. Then
+// what it has to say of the launch is old, and the job is looked at again as after the other's.
+func (h *handling) takenOver(ctx context.Context, r run.Runner) (bool, error) {
+	known, _, err := h.Ledger.LoadRunner(ctx, r.Name)
+	if err != nil {
+		return false, fmt.Errorf("load runner %v: %w", r.Name, err)
+	}
+	switch known.State {
+	case run.Launching:
+		if known.Until.Equal(r.Until) {
+			return false, nil
+		}
+		h.at(known.Until)
+	case run.Launched:
+		h.at(known.LaunchedAt.Add(run.LookAfter))
+	case run.Busy:
+	case run.Unknown, run.Ended:
+		return false, nil
+	}
+	return true, nil
 }
 
 // levelOf is how much what kept a launch from a runner matters to an operator.
