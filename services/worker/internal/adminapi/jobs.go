@@ -144,7 +144,7 @@ func (a *API) job(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	runners, over := []run.Runner{}, map[int64]bool{id: record.State == run.Done}
+	runners, over := []run.Runner{}, map[int64]bool{id: record.Over()}
 	for _, name := range runnersOf(record) {
 		runner, _, err := a.Ledger.LoadRunner(r.Context(), name)
 		if err != nil {
@@ -158,7 +158,7 @@ func (a *API) job(r *http.Request) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			over[runner.Took] = took.State == run.Done
+			over[runner.Took] = took.Over()
 		}
 	}
 	next, err := a.Queue.NextLook(r.Context(), id)

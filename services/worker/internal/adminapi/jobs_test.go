@@ -180,20 +180,39 @@ func TestAJobIsExplainedFromItsRecordAndThoseOfItsRunners(t *testing.T) {
 func TestARunnerWhoseJobIsOverIsNotCalledBusy(t *testing.T) {
 	other := run.Name{Job: 7, Attempt: 1}
 	const reason = "its job is over; what is left of it is ended 30s after that"
+	type state struct {
+		run.State
+
+		over bool
+	}
+	runs, over := state{run.Running, false}, state{run.Done, true}
 	for name, tt := range map[string]struct {
-		job, others run.State
+		job, others state
 		want        map[string]string // each runner's state and reason
 	}{
-		"both jobs run":               {run.Running, run.Running, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "busy "}},
-		"the job is over":             {run.Done, run.Running, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "ending " + reason}},
-		"that of its runner is over":  {run.Running, run.Done, map[string]string{"mgr-1-1": "ending " + reason, "mgr-7-1": "busy "}},
-		"a job of which nobody knows": {run.Running, run.New, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "busy "}},
+		"both jobs run":               {runs, runs, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "busy "}},
+		"the job is over":             {over, runs, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "ending " + reason}},
+		"that of its runner is over":  {runs, over, map[string]string{"mgr-1-1": "ending " + reason, "mgr-7-1": "busy "}},
+		"a job of which nobody knows": {runs, state{}, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "busy "}},
+		"a job runs that was given up": {
+			state{run.Dead, false}, runs, map[string]string{"mgr-1-1": "busy ", "mgr-7-1": "busy "},
+		},
+		"a job is over that was given up": {
+			state{run.Dead, true}, state{run.Dead, true}, map[string]string{"mgr-1-1": "ending " + reason, "mgr-7-1": "ending " + reason},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			is := func(s state) func(*run.Run) {
+				return func(r *run.Run) {
+					if r.State = s.State; s.over {
+						r.FinishedAt = ago(time.Second)
+					}
+				}
+			}
 			s := store{
 				runs: []run.Run{
-					waiting(func(r *run.Run) { r.State, r.RanOn = tt.job, other }),
-					waiting(func(r *run.Run) { r.Job.ID, r.State = 9, tt.others }),
+					waiting(is(tt.job), func(r *run.Run) { r.RanOn = other }),
+					waiting(is(tt.others), func(r *run.Run) { r.Job.ID = 9 }),
 				},
 				runners: []run.Runner{
 					runner(run.Busy, func(r *run.Runner) { r.Took = 9 }),

@@ -86,7 +86,7 @@ func mutants() []mutant {
 		{
 			name: "a replay begins anew what is done", invariant: "I8", file: "run/replay.go",
 			old: "if r.State == Dead && now.Sub(r.QueuedAt) < GiveUpAfter {\n\t\tr.Failures, r.Reason, r.Forgiven = 0, \"\", r.Attempts\n\t\tswitch {\n" +
-				"\t\tcase !r.FinishedAt.IsZero():",
+				"\t\tcase r.Over():",
 			new: "if r.State != New {\n\t\tswitch {\n\t\tcase false:",
 		},
 		{

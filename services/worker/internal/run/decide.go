@@ -108,7 +108,7 @@ func started(r Run, ev Started, now time.Time) (Run, []Effect) {
 	if r.State == New {
 		r.Job = ev.Job
 	}
-	if r.FinishedAt.IsZero() { // Also of one that was given up: a runner of another job may serve it.
+	if !r.Over() { // Also of one that was given up: a runner of another job may serve it.
 		if r.StartedAt.IsZero() {
 			r.StartedAt = now
 		}
@@ -125,7 +125,7 @@ func finished(r Run, ev Finished, now time.Time) (Run, []Effect) {
 	if r.State == New {
 		r.Job = ev.Job
 	}
-	if r.FinishedAt.IsZero() {
+	if !r.Over() {
 		r.Conclusion, r.FinishedAt = ev.Conclusion, now
 		if !ev.Runner.IsZero() {
 			r.RanOn, r.RanOnID = ev.Runner, ev.GitHubID

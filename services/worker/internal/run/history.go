@@ -97,7 +97,7 @@ func arrival(before, after Run) Note {
 	case Dead:
 		switch {
 		case before.State != Dead:
-		case !after.FinishedAt.IsZero():
+		case after.Over():
 			return Note{Runner: after.RanOn, Text: "finished, though given up: " + orUnknown(after.Conclusion)}
 		default:
 			return Note{Runner: after.RanOn, Text: "running, though given up"}

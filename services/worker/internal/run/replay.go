@@ -14,7 +14,7 @@ func replayed(r Run, now time.Time) (Run, []Effect) {
 	if r.State == Dead && now.Sub(r.QueuedAt) < GiveUpAfter {
 		r.Failures, r.Reason, r.Forgiven = 0, "", r.Attempts
 		switch {
-		case !r.FinishedAt.IsZero():
+		case r.Over():
 			r.State = Done
 		case !r.StartedAt.IsZero():
 			r.State = Running

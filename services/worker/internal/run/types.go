@@ -111,6 +111,9 @@ func (r Run) heldBack(inLine bool, until, now time.Time) Run {
 	return r
 }
 
+// Over reports whether GitHub has completed the job, which one that was given up may have had done by a runner of another job.
+func (r Run) Over() bool { return !r.FinishedAt.IsZero() }
+
 // HeldWith reports whether the job was held until an approval while runner, which it counts on, was there: then the runner had nothing
 // to take.
 func (r Run) HeldWith(runner Runner) bool {

@@ -141,7 +141,7 @@ func (s survey) judge(record Record[run.Runner]) finding {
 		}
 	case run.Busy:
 		switch job, ok := s.runs[r.Took]; {
-		case ok && job.Value.State == run.Done && s.began.Sub(job.Value.FinishedAt) >= tidyTime:
+		case ok && job.Value.Over() && s.began.Sub(job.Value.FinishedAt) >= tidyTime:
 			return finding{kind: Unfinished, event: run.Gone{Reason: "its job was completed", JobOver: true, GitHubID: job.Value.RanOnID}}
 		case old && !listed:
 			return finding{kind: Vanished, event: run.Gone{Reason: "its sandbox is not there any more"}, missing: r}

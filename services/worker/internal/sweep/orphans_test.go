@@ -131,6 +131,15 @@ func TestARunnerIsComparedWithItsSandbox(t *testing.T) {
 			kind: sweep.Unfinished, want: run.Gone{Reason: "its job was completed", JobOver: true},
 		},
 		{
+			name: "one whose job had been given up before it took it goes, too", runner: is(busy), age: young, sandboxes: boxes(),
+			job:  func() run.Run { return run.Run{Job: job(2), State: run.Dead, FinishedAt: ago(run.Grace + time.Minute)} },
+			kind: sweep.Unfinished, want: run.Gone{Reason: "its job was completed", JobOver: true},
+		},
+		{
+			name: "one whose job was given up, and is not over, is all right", runner: is(busy), age: young, sandboxes: boxes(),
+			job: func() run.Run { return run.Run{Job: job(2), State: run.Dead, StartedAt: ago(time.Hour)} },
+		},
+		{
 			name: "one whose job was just completed may tidy up", runner: is(busy), age: young, sandboxes: boxes(),
 			job: func() run.Run { return done(run.Grace + time.Minute - 1) },
 		},
