@@ -2,6 +2,7 @@ package adminapi_test
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +13,8 @@ import (
 
 	"modal-github-runner/services/worker/internal/adminapi"
 	"modal-github-runner/services/worker/internal/intake"
+	"modal-github-runner/services/worker/internal/places"
+	"modal-github-runner/services/worker/internal/places/placestest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -316,6 +319,40 @@ func TestWhatCannotBeAnsweredIsSaidInOneLine(t *testing.T) {
 			if status != tt.status || got.Error != tt.want || strings.Contains(got.Error, "\n") {
 				t.Errorf("%d %s\nwant %d %s", status, got.Error, tt.status, tt.want)
 			}
+		})
+	}
+}
+
+// Now and then nothing lacks, as it seems, for which the job was put off a moment ago: then that is what it waits for, as far as is known.
+func TestAJobThatStandsInLineTellsWhatItWaitsFor(t *testing.T) {
+	inLine := func(reason string) run.Run {
+		return waiting(func(r *run.Run) { r.InLine, r.Reason = true, reason })
+	}
+	for _, tt := range []struct {
+		name   string
+		run    run.Run
+		paused bool
+		want   string
+	}{
+		{"what lacks now", inLine("modal: no room"), true, "the whole fleet is paused by an operator since 2000-01-01T00:00:00Z"},
+		{"what lacked the last time", inLine("modal: no room"), false, "it gets its place in its turn; the last time it was put off: modal: no room"},
+		{"its turn, if nothing is known to have lacked", inLine(""), false, "it gets its place in its turn"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				book := &placestest.Memory{}
+				if _, err := book.Change(t.Context(), func(r places.Record) places.Record { return r.Pause(places.All, tt.paused, now) }); err != nil {
+					t.Fatal(err)
+				}
+				s := store{runs: []run.Run{tt.run}}
+				h := serve(adminapi.Options{
+					Ledger: s, Queue: s, Handler: s, Places: book, Rules: placestest.Rules{}, Pools: noPools, Log: slog.New(slog.DiscardHandler),
+				})
+				_, got := ask[adminapi.Explanation](t, h, http.MethodGet, "/jobs/1")
+				if want := "a place for its sandbox: " + tt.want + "; it is number 1 of 1 in line (queued 1m0s ago)"; got.WaitsFor != want {
+					t.Errorf("\n got %q\nwant %q", got.WaitsFor, want)
+				}
+			})
 		})
 	}
 }

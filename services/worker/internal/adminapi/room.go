@@ -101,5 +101,9 @@ func (a *API) turn(ctx context.Context, r run.Run) (Turn, error) {
 	if !stands { // It has a place by now.
 		return Turn{}, nil
 	}
-	return Turn{Position: record.Positions(waiting, a.Rules, now)[r.Job.ID], Of: len(waiting), Lacks: why.Text}, nil
+	lacks := why.Text
+	if why.Kind == places.Line && r.Reason != "" { // Modal said so, for example, and what is known of its room says less.
+		lacks += "; the last time it was put off: " + r.Reason
+	}
+	return Turn{Position: record.Positions(waiting, a.Rules, now)[r.Job.ID], Of: len(waiting), Lacks: lacks}, nil
 }
