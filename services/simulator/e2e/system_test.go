@@ -168,17 +168,25 @@ func eventually(t *testing.T, what string, done func(ctx context.Context) bool) 
 // within polls until done, for at most limit.
 func within(t *testing.T, limit time.Duration, what string, done func(ctx context.Context) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	if !happens(t.Context(), limit, done) {
+		t.Fatalf("%s: not within %s", what, limit)
+	}
+}
+
+// happens polls until done, for at most limit, and reports whether it is.
+func happens(ctx context.Context, limit time.Duration, done func(ctx context.Context) bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ticker := time.NewTicker(max(20*time.Millisecond, limit/1000)) // What takes minutes is not asked about all the time.
 	defer ticker.Stop()
 	for !done(ctx) {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: not within %s", what, limit)
+			return false
 		case <-ticker.C:
 		}
 	}
+	return true
 }
 
 // served are the ids of the jobs for which sandboxes were made.

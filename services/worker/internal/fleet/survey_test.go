@@ -230,7 +230,6 @@ func TestList(t *testing.T) {
 }
 
 func TestTheSandboxesOfAJob(t *testing.T) {
-	faultstest.Cover(t, "F60")
 	tags := func(job, deployment string) map[string]string {
 		return map[string]string{"managed-by": "modal-github-runner", "job-id": job, "deployment": deployment}
 	}
