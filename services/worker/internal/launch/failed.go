@@ -107,7 +107,8 @@ func (h *handling) unmade(ctx context.Context, r run.Runner, cause error) error 
 	}
 	e, atModal := errors.AsType[*modalError](cause)
 	_, held := errors.AsType[*places.Obstacle](cause)
-	if atModal && e.none || held && !r.MayComeLate() { // Its registration was never used: it is as if there were none.
+	modalUnasked := held || errors.Is(cause, errUnwanted)
+	if atModal && e.none || modalUnasked && !r.MayComeLate() { // Its registration was never used: it is as if there were none.
 		if _, err := h.decideRunner(ctx, r.Name, run.Registered{}); err != nil {
 			return err
 		}

@@ -229,9 +229,12 @@ func (h *handling) want(ctx context.Context, e run.Launch) error {
 		}
 	case run.Busy, run.Ended:
 	}
-	_, err = h.decideRunner(ctx, e.Runner, run.Wanted{
+	r, err := h.decideRunner(ctx, e.Runner, run.Wanted{
 		Name: e.Runner, Job: e.Job, Scope: h.Forge.Scope(e.Job), Price: h.Rules.Sandbox(e.Job).Price,
 	})
+	if err == nil && r.State == run.Ended && r.SandboxID == "" && !r.MayComeLate() { // It was released when it had its place already.
+		return h.free(ctx, r)
+	}
 	return err
 }
 
