@@ -177,7 +177,7 @@ func (a *API) job(r *http.Request) (any, error) {
 	if turn.Position > 0 {
 		e.Turn = &turn
 		e.WaitsFor = fmt.Sprintf("a place for its sandbox: %s; it is number %d of %d in line (queued %s ago)",
-			turn.Lacks, turn.Position, turn.Of, Span(now.Sub(record.QueuedAt)))
+			turn.lacks(now), turn.Position, turn.Of, Span(now.Sub(record.QueuedAt)))
 	}
 	return e, nil
 }

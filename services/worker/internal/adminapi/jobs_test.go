@@ -328,20 +328,27 @@ func TestAJobThatStandsInLineTellsWhatItWaitsFor(t *testing.T) {
 	inLine := func(reason string) run.Run {
 		return waiting(func(r *run.Run) { r.InLine, r.Reason = true, reason })
 	}
+	as := func(r places.Record) places.Record { return r }
+	paused := func(r places.Record) places.Record { return r.Pause(places.All, true, now) }
+	broken := func(r places.Record) places.Record { return r.Failed("default", "2.1", "no such image", true, now) }
 	for _, tt := range []struct {
 		name   string
 		run    run.Run
-		paused bool
+		places func(places.Record) places.Record
 		want   string
 	}{
-		{"what lacks now", inLine("modal: no room"), true, "the whole fleet is paused by an operator since 2000-01-01T00:00:00Z"},
-		{"what lacked the last time", inLine("modal: no room"), false, "it gets its place in its turn; the last time it was put off: modal: no room"},
-		{"its turn, if nothing is known to have lacked", inLine(""), false, "it gets its place in its turn"},
+		{"what lacks now", inLine("modal: no room"), paused, "the whole fleet is paused by an operator since 2000-01-01T00:00:00Z"},
+		{
+			"what lacks now, and until when", inLine("modal: no room"), broken,
+			"launches of pool default do not start, the last one: no such image; not before 2000-01-01T00:00:30Z, in 30s",
+		},
+		{"what lacked the last time", inLine("modal: no room"), as, "it gets its place in its turn; the last time it was put off: modal: no room"},
+		{"its turn, if nothing is known to have lacked", inLine(""), as, "it gets its place in its turn"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				book := &placestest.Memory{}
-				if _, err := book.Change(t.Context(), func(r places.Record) places.Record { return r.Pause(places.All, tt.paused, now) }); err != nil {
+				if _, err := book.Change(t.Context(), tt.places); err != nil {
 					t.Fatal(err)
 				}
 				s := store{runs: []run.Run{tt.run}}

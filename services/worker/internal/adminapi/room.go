@@ -3,6 +3,7 @@ package adminapi
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -79,8 +80,17 @@ type Turn struct {
 	// Position counts from 1 to Of.
 	Position int `json:"position"`
 	Of       int `json:"of"`
-	// Lacks is what it waits for.
-	Lacks string `json:"lacks"`
+	// Lacks is what it waits for, and Until, until when at least, if that is known.
+	Lacks string    `json:"lacks"`
+	Until time.Time `json:"until,omitzero"`
+}
+
+// lacks is what it waits for, and until when.
+func (t Turn) lacks(now time.Time) string {
+	if !t.Until.After(now) {
+		return t.Lacks
+	}
+	return fmt.Sprintf("%s; not before %s, in %s", t.Lacks, t.Until.UTC().Format(time.RFC3339), Span(t.Until.Sub(now)))
 }
 
 // turn is where the job stands, by the record as it is now.
@@ -105,5 +115,5 @@ func (a *API) turn(ctx context.Context, r run.Run) (Turn, error) {
 	if why.Kind == places.Line && r.Reason != "" { // Modal said so, for example, and what is known of its room says less.
 		lacks += "; the last time it was put off: " + r.Reason
 	}
-	return Turn{Position: record.Positions(waiting, a.Rules, now)[r.Job.ID], Of: len(waiting), Lacks: lacks}, nil
+	return Turn{Position: record.Positions(waiting, a.Rules, now)[r.Job.ID], Of: len(waiting), Lacks: lacks, Until: why.Until}, nil
 }
