@@ -36,7 +36,7 @@ const (
 type imagesCommand struct {
 	Build buildImagesCommand `cmd:"" help:"Build each image of the pools file that is not built yet, for all workers. Exit code 1 if one can't be."`
 	List  listImagesCommand  `cmd:"" help:"List the images of the pools file, what is on record of them, and of the versions of the runner."`
-	Try   tryRunnerCommand   `cmd:"" help:"Have the version of the runner that was refused, since its trial failed, tried once more."`
+	Try   tryRunnerCommand   `cmd:"" help:"Have the version of the runner that was refused tried as if it were new: by up to three sandboxes."`
 }
 
 type (

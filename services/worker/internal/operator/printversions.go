@@ -54,7 +54,7 @@ func PrintVersions(w io.Writer, v Versions, now time.Time) error {
 	return lines(w, "", text.String())
 }
 
-// PrintAgain writes that the version is to be tried once more; empty for none.
+// PrintAgain writes that the version, which was refused, is to be tried again; empty for none.
 func PrintAgain(w io.Writer, version string) error {
 	if version == "" {
 		return lines(w, "", "no version of the runner is refused")

@@ -50,7 +50,7 @@ func TestVersionsOfTheRunnerAreShownWithHowTheirTrialsWent(t *testing.T) {
 	}
 }
 
-func TestAnOperatorIsToldWhichVersionIsTriedOnceMore(t *testing.T) {
+func TestAnOperatorIsToldWhichVersionIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]string{
 		"":        "no version of the runner is refused\n",

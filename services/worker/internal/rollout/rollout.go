@@ -164,7 +164,7 @@ func (r *Rollout) Tried(ctx context.Context, runner run.Runner) (version string,
 	return cmp.Or(s.Refused.Version, s.Candidate.Version), nil
 }
 
-// Again has the refused release tried once more, and returns it; zero if none was refused.
+// Again has the refused release be the candidate again, and returns it; zero if none was refused.
 func (r *Rollout) Again(ctx context.Context) (refused run.RunnerRelease, err error) {
 	_, err = r.change(ctx, func(s State) State {
 		refused = s.Refused

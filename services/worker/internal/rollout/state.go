@@ -11,8 +11,9 @@ import (
 const (
 	// agedAfter is at what age of the release in use a refused one is tried again: GitHub refuses releases of about 30 days.
 	agedAfter = 28 * 24 * time.Hour
-	// retryEvery is how often it is tried then. Each trial may have its job wait for some minutes.
-	retryEvery = time.Hour
+	// retryAfter is how long after it was refused it is the candidate again then, for as many trials as at first. Each may have its job
+	// wait for some minutes.
+	retryAfter = time.Hour
 	// maxFailed is how many trials refuse a release, of runners for as many jobs: a sandbox can be lost, and GitHub give out no jobs for
 	// a while, whatever the release is.
 	maxFailed = 3
@@ -62,7 +63,7 @@ func (s State) withCandidate(r run.RunnerRelease) State {
 	return State{Good: s.Good, Candidate: r, Runner: s.Runner}
 }
 
-// Again is s with the refused release as the candidate once more.
+// Again is s with the refused release as the candidate, as if it were new.
 func (s State) Again() State {
 	if s.Refused.Version == "" {
 		return s
@@ -72,7 +73,7 @@ func (s State) Again() State {
 
 // Aged is s at now: if GitHub is about to refuse the release in use, a trial of one that failed before is better than none.
 func (s State) Aged(now time.Time) State {
-	if now.Sub(s.Good.PublishedAt) < agedAfter || now.Sub(s.RefusedAt) < retryEvery {
+	if now.Sub(s.Good.PublishedAt) < agedAfter || now.Sub(s.RefusedAt) < retryAfter {
 		return s
 	}
 	return s.Again()

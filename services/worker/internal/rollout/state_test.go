@@ -226,6 +226,22 @@ func TestAVersionIsRefusedOnceThreeRunnersInARowTriedItInVain(t *testing.T) {
 	if diff := cmp.Diff(refused(one, two, now.Add(20*time.Minute)), s); diff != "" {
 		t.Error(diff)
 	}
+	// Again is as at first.
+	at = s.RefusedAt.Add(time.Minute)
+	s = s.Again()
+	for n, name := range []run.Name{other, third, tries} {
+		var does bool
+		if s, does = s.Begun(name, two.Version, at); !does || s.Refused.Version != "" {
+			t.Fatalf("trial %d, again: %t, %+v", n+1, does, s)
+		}
+		s, at = s.Judged(ended(name), true, at), at.Add(10*time.Minute)
+		if _, does = s.Begun(run.Name{Job: 99, Attempt: 1}, two.Version, at.Add(-time.Nanosecond)); does {
+			t.Errorf("trial %d, again: the next is too soon", n+1)
+		}
+	}
+	if diff := cmp.Diff(refused(one, two, now.Add(41*time.Minute)), s); diff != "" {
+		t.Errorf("again: %s", diff)
+	}
 	// Workers of before refused at once.
 	old := rollout.State{Good: one, Refused: two, RefusedAt: now, Runner: tries, Why: "it ended"}
 	if diff := cmp.Diff(old, old.Offered(two)); diff != "" || old.Again().Candidate != two {
