@@ -171,7 +171,7 @@ func (h hooks) Deliveries(ctx context.Context, hook sweep.Hook, since time.Time)
 	listed, err := h.Forge.Deliveries(ctx, forge.Hook(hook), since)
 	found := make([]sweep.Delivery, 0, len(listed))
 	for _, l := range listed {
-		found = append(found, sweep.Delivery{ID: l.ID, GUID: l.GUID, Event: l.Event, Repo: l.Repo, OK: l.OK, At: l.At})
+		found = append(found, sweep.Delivery{ID: l.ID, GUID: l.GUID, Event: l.Event, Repo: l.Repo, OK: l.OK, Unreadable: l.Unreadable, At: l.At})
 	}
 	return found, err
 }

@@ -18,7 +18,8 @@
 //	verified, ours, not stored in time                        503 + Retry-After
 //	a bug                                                     500
 //
-// GitHub lists what was refused as failed, and the worker's sweep of deliveries has it sent again.
+// GitHub lists what was refused as failed, and the worker's sweep of deliveries has it sent again: for two days, but for 400 only until it
+// is beyond doubt that it is always answered so.
 //
 // A body holds only what [limit.Bodies] gives it, must come within 3 s, and is gone once it is decided about; what is at
 // work for GitHub has places of its own, which nobody without the secret can take. So the memory for bodies is at most twice

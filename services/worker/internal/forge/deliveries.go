@@ -59,7 +59,9 @@ type Delivery struct {
 	Status string
 	// OK says that we answered with 2xx. It is told by the status code on our side: GitHub's own filter for failures goes
 	// by codes from 400, and an attempt that could not connect has none.
-	OK         bool
+	OK bool
+	// Unreadable says that the answer was 400.
+	Unreadable bool
 	At         time.Time
 	Redelivery bool
 }
@@ -190,7 +192,7 @@ func deliveryOf(d *github.HookDelivery) Delivery {
 	code := d.GetStatusCode()
 	return Delivery{
 		ID: d.GetID(), GUID: d.GetGUID(), Repo: d.GetRepositoryID(), Event: d.GetEvent(), Action: d.GetAction(), Status: d.GetStatus(),
-		OK: code >= http.StatusOK && code < http.StatusMultipleChoices,
+		OK: code >= http.StatusOK && code < http.StatusMultipleChoices, Unreadable: code == http.StatusBadRequest,
 		At: d.GetDeliveredAt().Time, Redelivery: d.GetRedelivery(),
 	}
 }

@@ -131,6 +131,18 @@ func TestDeliveries(t *testing.T) {
 	})
 }
 
+func TestWhichDeliveriesCouldNotBeRead(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	for code, want := range map[int]bool{0: false, 200: false, 202: false, 400: true, 401: false, 404: false, 408: false, 413: false, 503: false} {
+		g := newSweepGitHub(t)
+		g.HandleFunc("GET /app/hook/deliveries", cursored(t, []map[string]any{deliveryJSON(1, now, code, "status")}))
+		got, err := g.app(t).Deliveries(t.Context(), forge.Hook{}, now)
+		if err != nil || len(got) != 1 || got[0].Unreadable != want {
+			t.Errorf("%d: %+v, %v", code, got, err)
+		}
+	}
+}
+
 func TestRedeliver(t *testing.T) {
 	for _, h := range hooks {
 		t.Run(h.name+" is accepted with 202", func(t *testing.T) {

@@ -101,6 +101,7 @@ func (s *sender) Redeliver(_ context.Context, hook sweep.Hook, id int64) error {
 	}
 	again := all[n]
 	again.ID, again.At, again.OK = int64(10000*(len(all)+1))+hook.ID, time.Now(), s.up
+	again.Unreadable = again.Unreadable && !s.up
 	s.deliveries[hook.ID] = append(all, again)
 	s.sent = append(s.sent, id)
 	return nil

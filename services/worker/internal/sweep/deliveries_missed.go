@@ -26,6 +26,10 @@ const (
 	// maxRedeliveries bounds one run, so that ingress, back after an outage, is not flooded, and GitHub's 900 points a minute
 	// (five each) are left to launches.
 	maxRedeliveries = 60
+	// maxUnread is how often in a row the answer must have been that an event can't be read, though another had come through the same way
+	// since the event's first attempt, until it is believed: the same bytes get the same answer. With the pauses that takes three quarters
+	// of an hour at least, in which a way that mutilates some events has as many chances.
+	maxUnread = 5
 	// maxProbes bounds what one run sends to a webhook by which nothing gets through. It is more than one, since one may be
 	// refused for a reason of its own.
 	maxProbes = 3
@@ -141,13 +145,15 @@ type event struct {
 	first    time.Time
 	last     Delivery
 	attempts int
+	// unread are the last attempts in a row by which it can't be read, and which say something of the event.
+	unread int
 	// turn is its place among those of its repository that are due, from 1.
 	turn int
 }
 
-// pending reports whether the event is to be sent again. How it failed does not matter: whether nobody answered, or ingress was
+// pending reports whether the event is to be sent again. How else it failed does not matter: whether nobody answered, or ingress was
 // told another secret than GitHub, or a proxy knew nothing of ingress, it may be mended.
-func (e event) pending(now time.Time) bool { return now.Sub(e.first) < worth }
+func (e event) pending(now time.Time) bool { return now.Sub(e.first) < worth && e.unread < maxUnread }
 
 // pause is how long after its last attempt the event is sent again.
 func (e event) pause() time.Duration { return settleTime << min(e.attempts-1, maxDoublings) }
@@ -158,30 +164,54 @@ type backlog struct {
 	// newest that brought us news of a job.
 	from, newest, arrived time.Time
 	// open are the attempts to tell us of jobs of the events of which none came through, newest first.
-	open []Delivery
+	open []attempt
+}
+
+// attempt is a delivery that failed, and when the newest before it came that brought us news of a job; zero if none is known.
+type attempt struct {
+	Delivery
+
+	arrived time.Time
 }
 
 // add takes what was delivered since then, newest first, into a backlog that begins at the cursor.
 func (b *backlog) add(deliveries []Delivery, since, cursor time.Time) {
-	all := slices.Clone(deliveries)
-	for _, d := range b.open {
-		if d.At.Before(since) && !d.At.Before(cursor) {
-			all = append(all, d)
+	var open []attempt // the oldest first
+	known := map[int64]time.Time{}
+	for _, a := range slices.Backward(b.open) {
+		known[a.ID] = a.arrived
+		if a.At.Before(since) && !a.At.Before(cursor) {
+			open = append(open, a)
 		}
 	}
+	var latest time.Time
+	if b.arrived.Before(since) {
+		latest = b.arrived
+	}
 	arrived := map[string]bool{}
-	for _, d := range all {
+	for _, d := range slices.Backward(deliveries) {
 		if d.At.After(b.newest) {
 			b.newest = d.At
 		}
-		if d.OK {
+		switch {
+		case d.OK:
 			arrived[d.GUID] = true
-		}
-		if d.OK && d.Event == jobEvent && d.At.After(b.arrived) {
-			b.arrived = d.At
+			if d.Event == jobEvent {
+				latest = d.At
+			}
+		case d.Event == jobEvent:
+			before := latest
+			if known[d.ID].After(before) { // It was listed with more of those before it.
+				before = known[d.ID]
+			}
+			open = append(open, attempt{d, before})
 		}
 	}
-	b.from, b.open = cursor, slices.DeleteFunc(all, func(d Delivery) bool { return d.Event != jobEvent || arrived[d.GUID] })
+	if latest.After(b.arrived) {
+		b.arrived = latest
+	}
+	slices.Reverse(open)
+	b.from, b.open = cursor, slices.DeleteFunc(open, func(a attempt) bool { return arrived[a.GUID] })
 }
 
 // settled is the time before which no delivery will be listed that is not listed yet. Zero if there was none.
@@ -199,15 +229,21 @@ func (b *backlog) away() bool { return len(b.open) > 0 && b.arrived.Before(b.ope
 func (b *backlog) events() []event {
 	events := make([]event, 0, len(b.open))
 	place := map[string]int{}
-	for _, d := range slices.Backward(b.open) {
-		n, known := place[d.GUID]
+	for _, a := range slices.Backward(b.open) {
+		n, known := place[a.GUID]
 		if !known {
 			n = len(events)
-			place[d.GUID] = n
-			events = append(events, event{first: d.At})
+			place[a.GUID] = n
+			events = append(events, event{first: a.At})
 		}
-		events[n].last = d
+		events[n].last = a.Delivery
 		events[n].attempts++
+		switch {
+		case !a.Unreadable:
+			events[n].unread = 0
+		case a.arrived.After(events[n].first):
+			events[n].unread++
+		}
 	}
 	return events
 }

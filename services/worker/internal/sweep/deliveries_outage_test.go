@@ -219,3 +219,92 @@ func TestWhatIsKnownIsNotReadAgain(t *testing.T) {
 		}
 	})
 }
+
+// unreadable has GitHub deliver an event of which ingress says that it can't be read, whenever it is sent.
+func (s *sender) unreadable(guid string) {
+	s.failed(guid)
+	s.deliveries[0][len(s.deliveries[0])-1].Unreadable = true
+}
+
+// arrives has GitHub deliver another event.
+func (s *sender) arrives(guid string) {
+	s.failed(guid)
+	s.deliveries[0][len(s.deliveries[0])-1].OK = true
+}
+
+// A person has a label that no runner can have, or GitHub tells of something new. It is the same whoever leads.
+func TestWhatIngressCantReadIsNotSentForTwoDays(t *testing.T) {
+	for _, lead := range []time.Duration{24 * time.Hour, 10 * time.Minute, sweepEvery} {
+		t.Run(lead.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSender()
+				s.unreadable("a")
+				began := time.Now()
+				for n := range int(24 * time.Hour / lead) {
+					d := deliveries(s)
+					for range lead / sweepEvery {
+						runFor(t, d, sweepEvery)
+						s.arrives(fmt.Sprint("other-", n))
+					}
+				}
+				last := map[string]time.Time{}
+				for _, a := range s.deliveries[0] {
+					last[a.GUID] = a.At
+				}
+				attempts, _ := s.attempts()
+				// The first two were made before anything else had come.
+				if took := last["a"].Sub(began); attempts["a"] != 2+5 || took > 62*time.Minute {
+					t.Errorf("it was sent %d times in %v", attempts["a"], took)
+				}
+				if behind := time.Since(s.cursors[0]); behind > 2*sweepEvery {
+					t.Errorf("the cursor is at %v ago", behind)
+				}
+			})
+		})
+	}
+}
+
+// A proxy before ingress may say of everything that it can't be read, for as long as it is not mended. Nothing is lost by that, neither where
+// it says so of all nor where something comes through at last.
+func TestWhatAProxyCantReadIsSentUntilItIsMended(t *testing.T) {
+	for _, outage := range []time.Duration{10 * time.Minute, 6 * time.Hour, 47 * time.Hour} {
+		t.Run(outage.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSender()
+				s.arrives("before")
+				time.Sleep(time.Second)
+				s.unreadable("a")
+				d := deliveries(s)
+				runFor(t, d, outage)
+				s.arrives("after")
+				s.up = true
+				runFor(t, d, 16*time.Minute)
+				if attempts, arrived := s.attempts(); arrived["a"] != 1 {
+					t.Errorf("16 minutes later it had not arrived, in %v attempts", attempts)
+				}
+			})
+		})
+	}
+}
+
+// Other failures say nothing of the event, though others come through meanwhile, and cast doubt on what was said of it before.
+func TestAnEventIsSentUnlessItIsSaidAgainAndAgainThatItCantBeRead(t *testing.T) {
+	for _, unreadable := range []int{0, 4} { // of five
+		synctest.Test(t, func(t *testing.T) {
+			s := newSender()
+			s.failed("a")
+			d := deliveries(s)
+			for n := range 47 * time.Hour / sweepEvery {
+				runFor(t, d, sweepEvery)
+				if last := len(s.deliveries[0]) - 1; s.deliveries[0][last].GUID == "a" {
+					attempts, _ := s.attempts()
+					s.deliveries[0][last].Unreadable = attempts["a"]%5 < unreadable
+				}
+				s.arrives(fmt.Sprint("other-", n))
+			}
+			if attempts, _ := s.attempts(); attempts["a"] < 47*3 {
+				t.Errorf("with %d of five it was sent %d times", unreadable, attempts["a"])
+			}
+		})
+	}
+}

@@ -98,7 +98,10 @@ type Delivery struct {
 	// Repo is GitHub's id of the repository that the event is about; zero if it is about none.
 	Repo int64
 	OK   bool
-	At   time.Time
+	// Unreadable says that the answer was that the event can't be read. So ingress says of what no ingress of its version can read, but of
+	// what was mutilated on its way as well, and something before it may say so of anything.
+	Unreadable bool
+	At         time.Time
 }
 
 // Hook is a webhook that events come by: a repository's; an organization's if Repo is empty; the App's if all is zero.
