@@ -55,7 +55,7 @@ func (e *LabelError) Error() string {
 // what can be a value is meant: gpu-runner is a label as any other, and so are the pool's own labels. Limits of cores and memory keep
 // their proportion to what is reserved. If the labels are those of a pool that sends its untrusted jobs to this one, that one's own
 // labels are none with values either, and of cores, memory and time there is as much as this pool lets anybody have, if they ask for
-// more. The error is a [*LabelError].
+// more. What only looks like a label that means something is refused. The error is a [*LabelError].
 func (f *File) Fit(p Pool, labels []string) (Pool, error) {
 	own, first := setOf(p.Labels), map[string]string{}
 	sender, sent := f.sender(p, labels)
@@ -64,6 +64,9 @@ func (f *File) Fit(p Pool, labels []string) (Pool, error) {
 	}
 	fitted, asked := p, map[string]wish{}
 	for _, label := range labels {
+		if err := f.checkPlain(label); err != nil {
+			return Pool{}, err
+		}
 		w, ok := f.wishOf(label)
 		switch {
 		case own[strings.ToLower(label)]:

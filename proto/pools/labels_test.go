@@ -169,7 +169,7 @@ func TestALabelThatAsksForTooMuchIsRefusedWithTheBoundThatItBreaks(t *testing.T)
 		"one of GitHub's own machines":   {p, []string{"ubuntu-24.04-arm"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "ubuntu-24.04-arm")`},
 		"the newest Windows":             {p, []string{"Windows-Latest"}, `must not ask for a machine that Modal does not have: its sandboxes are Linux on x64 (got "Windows-Latest")`},
 		"a control character":            {p, []string{"region:eu\x1b[2J"}, `region must be within what pool p has, us-east, eu (got "region:eu\x1b[2J")`},
-		"a digit of another script":      {p, []string{"cpu:４"}, `cpu must be a number of cores, such as 4 or 0.5 (got "cpu:４")`},
+		"a digit of another script":      {p, []string{"cpu:٤"}, `cpu must be a number of cores, such as 4 or 0.5 (got "cpu:٤")`},
 	} {
 		_, err := f.Fit(test.pool, test.labels)
 		if _, ok := errors.AsType[*pools.LabelError](err); !ok || err.Error() != "runs-on: "+test.want {
@@ -249,7 +249,7 @@ pools:
 // Whatever the labels, a sandbox gets no more than the pool's bounds, and an error is one line without what a terminal acts on.
 func FuzzFit(f *testing.F) {
 	file, p, _ := parsed(f, bounded)
-	for _, seed := range []string{"cpu:4 mem:16 gpu-t4:2", "timeout=2h region:eu net:none docker cache:deps", "gpu:a100-80gb memory-1g cpu-0.125", "cpu:NaN mem:9999999g", "$(id) ../.. cpu:+4", "image:ml image-default", "region-us-east gpu-a100-80gb-1 gpu=t4=2", "timeout-30 gpu-t4-99999999999999999999"} {
+	for _, seed := range []string{"cpu:4 mem:16 gpu-t4:2", "timeout=2h region:eu net:none docker cache:deps", "gpu:a100-80gb memory-1g cpu-0.125", "cpu:NaN mem:9999999g", "\u0441pu:4 cpu\uff1a2", "$(id) ../.. cpu:+4", "image:ml image-default", "region-us-east gpu-a100-80gb-1 gpu=t4=2", "timeout-30 gpu-t4-99999999999999999999"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, labels string) {

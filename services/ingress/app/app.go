@@ -152,8 +152,12 @@ func (a *App) wire(ctx context.Context, keys *webhook.Keys) error {
 	}
 	tracer := tracing.Tracer("modal-github-runner/services/ingress")
 	a.server = newServer(o.Logger, webhook.NewHandler(webhook.Options{
-		Keys:      keys,
-		Policy:    webhook.Policy{Route: func(labels []string) (string, error) { return source.File().Route(labels) }, Repos: o.Config.AllowedRepos},
+		Keys: keys,
+		Policy: webhook.Policy{
+			Route:     func(labels []string) (string, error) { return source.File().Route(labels) },
+			LooksLike: func(labels []string) string { return source.File().LooksLike(labels) },
+			Repos:     o.Config.AllowedRepos,
+		},
 		Publisher: publish.New(js, tracer, publishTimeout, m.observePublish),
 		Bodies:    l.bodies,
 		Sources:   limit.NewSources(o.Config.TrustedProxies, o.Config.source()),

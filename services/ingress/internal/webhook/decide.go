@@ -12,7 +12,9 @@ type Policy struct {
 	// Route returns the pool that labels ask for, "" for none. With an error, which is the worker's to tell the job's author,
 	// it is the pool that the job is published for nevertheless.
 	Route func(labels []string) (pool string, err error)
-	Repos []wire.RepoPattern // as wire.AdmitRepo has it
+	// LooksLike returns the pool that labels of no pool seem to ask for, in characters that only look like those of its labels; "" for none.
+	LooksLike func(labels []string) (pool string)
+	Repos     []wire.RepoPattern // as wire.AdmitRepo has it
 }
 
 // Reason says why an event is of no use to us.
@@ -24,11 +26,13 @@ const (
 	OtherEvent   Reason = "other event"
 	OtherAction  Reason = "other action"
 	OtherLabels  Reason = "no label of ours"
+	LookAlike    Reason = "label that only looks like ours"
 	RepoRefused  Reason = "repository not allowed"
 	PublicUnsaid Reason = "public repository not named"
 )
 
-// Verdict is what becomes of an event: it is published, for the pool if its labels ask for one, or ignored for a reason.
+// Verdict is what becomes of an event: it is published, for the pool if its labels ask for one, or ignored for a reason. Pool is the one
+// that it looks like then, if that is the reason.
 type Verdict struct {
 	Pool   string
 	Reason Reason
@@ -51,6 +55,9 @@ func Decide(ev *jobsv1.JobEvent, p Policy) Verdict {
 		return Verdict{Pool: pool}
 	}
 	if pool == "" {
+		if pool = p.LooksLike(ev.GetLabels()); pool != "" {
+			return Verdict{Pool: pool, Reason: LookAlike}
+		}
 		return Verdict{Reason: OtherLabels}
 	}
 	if reason := p.admit(ev.GetRepository()); reason != None {

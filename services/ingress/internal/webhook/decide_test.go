@@ -36,6 +36,9 @@ func TestDecide(t *testing.T) {
 	}{
 		"a queued job with our label is served":                    {policy(), queued, "modal", "", "app", private, serve("default")},
 		"labels match without case":                                {policy(), queued, "MoDaL", "", "app", private, serve("default")},
+		"a label that looks like ours is another, and known":       {policy(), queued, "m\u043edal", "", "app", private, webhook.Verdict{Pool: "default", Reason: webhook.LookAlike}},
+		"one that looks like nothing is another":                   {policy(), queued, "m\u043edal-x", "", "app", private, ignore(webhook.OtherLabels)},
+		"a job that took our runner is heard, whatever its labels": {policy(), started, "m\u043edal", ours, "app", private, serve("")},
 		"a longer label is another":                                {policy(), queued, "modal-x", "", "app", private, ignore(webhook.OtherLabels)},
 		"a waiting job with our label is heard":                    {policy(), waiting, "modal", "", "app", private, serve("default")},
 		"a cancelled job with our label is heard":                  {policy(), completed, "modal", "", "app", private, serve("default")},
@@ -75,6 +78,22 @@ func TestAJobThatAsksForTwoPoolsIsPublishedSoThatItsAuthorHearsOfIt(t *testing.T
 	}
 	if got := webhook.Decide(ev, p); got.Pool != "gpu" || got.Reason != webhook.None {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// Nobody else tells the job's author why it waits for ever.
+func TestAJobWhoseLabelOnlyLooksLikeOursIsInTheLog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	response := r.send(signed(replace(t, ours(t), `["Modal", "ubuntu-latest"]`, `["m\u043edal"]`)))
+	said := r.log.String()
+	if response.Code != 202 || response.Body.String() != "ignored\n" || len(r.queue.stored) > 0 {
+		t.Errorf("%d %q, published %v", response.Code, response.Body, r.queue.stored)
+	}
+	for _, want := range []string{"WARN", `"label that only looks like ours"`, "pool=default", "job_id=289782451", "outcome=ignored_lookalike"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("log: %s lacks %s", said, want)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	Duplicate        Outcome = "duplicate"
 	IgnoredAction    Outcome = "ignored_action"
 	IgnoredLabel     Outcome = "ignored_label"
+	IgnoredLookAlike Outcome = "ignored_lookalike"
 	IgnoredPolicy    Outcome = "ignored_policy"
 	Pinged           Outcome = "ping"
 	BadSignature     Outcome = "bad_signature"
@@ -89,6 +90,8 @@ func outcomeOf(reason Reason) Outcome {
 	switch reason {
 	case OtherLabels:
 		return IgnoredLabel
+	case LookAlike:
+		return IgnoredLookAlike
 	case RepoRefused, PublicUnsaid:
 		return IgnoredPolicy
 	case OtherEvent, OtherAction, None:

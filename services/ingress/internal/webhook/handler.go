@@ -33,7 +33,7 @@ type Publisher interface {
 	Publish(ctx context.Context, ev *jobsv1.JobEvent) (duplicate bool, err error)
 }
 
-// Options is what a [Handler] works with. All fields but Policy are required.
+// Options is what a [Handler] works with. All fields are required, but for Repos of Policy.
 type Options struct {
 	Keys      *Keys
 	Policy    Policy
@@ -127,11 +127,10 @@ func (h *Handler) understandJob(body []byte, d *Delivery) {
 	}
 	d.Action, d.job = actionLabel(ev.GetAction()), ev
 	verdict := Decide(ev, h.options.Policy)
+	ev.Pool, ev.DeliveryId, ev.ReceivedAt = verdict.Pool, d.id, timestamppb.New(d.received)
 	if verdict.Reason != None {
 		d.ignore(verdict.Reason)
-		return
 	}
-	ev.Pool, ev.DeliveryId, ev.ReceivedAt = verdict.Pool, d.id, timestamppb.New(d.received)
 }
 
 // enter takes a place for a job to publish; otherwise d is done. What tenants send is counted whether places are short or

@@ -123,7 +123,7 @@ func cases(t *testing.T) map[string]struct {
 		"A14 an empty label":                      {labels(`["modal",""]`), 400, webhook.Malformed, false},
 		"A14 a line break in a label":             {labels(`["modal\nx"]`), 400, webhook.Malformed, false},
 		"A14 a shell's characters are only text":  {labels(`["modal","; rm -rf $HOME ../"]`), 202, webhook.Published, true},
-		"A14 a look-alike is another label":       {labels(`["m\u043edal"]`), 202, webhook.IgnoredLabel, false},
+		"A14 a look-alike is another label":       {labels(`["m\u043edal"]`), 202, webhook.IgnoredLookAlike, false},
 		"A15 a subject in a label":                {labels(`["modal","jobs.>","*"]`), 202, webhook.Published, true},
 		"A15 a subject in a repository's name":    {changed(`"full_name": "Codertocat/Hello-World"`, `"full_name": "Codertocat/jobs.>"`), 400, webhook.Malformed, false},
 		"A17 a line break in a repository's name": {changed(`"full_name": "Codertocat/Hello-World"`, `"full_name": "Codertocat/x\r\ny"`), 400, webhook.Malformed, false},

@@ -141,7 +141,7 @@ func (r *rig) fill() {
 }
 
 func policy(repos ...string) webhook.Policy {
-	p := webhook.Policy{Route: pools.Default().Route}
+	p := webhook.Policy{Route: pools.Default().Route, LooksLike: pools.Default().LooksLike}
 	for _, repo := range repos {
 		var rule wire.RepoPattern
 		if err := rule.UnmarshalText([]byte(repo)); err != nil {

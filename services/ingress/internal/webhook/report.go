@@ -42,7 +42,7 @@ func (r *reporter) report(ctx context.Context, d Delivery) {
 	level := slog.LevelInfo
 	switch d.Outcome {
 	case Published, Duplicate, IgnoredAction, IgnoredLabel, IgnoredPolicy, Pinged:
-	case BadSignature, TooLarge, Malformed, Throttled:
+	case BadSignature, TooLarge, Malformed, Throttled, IgnoredLookAlike:
 		level = slog.LevelWarn
 	case QueueUnavailable, Failed:
 		level = slog.LevelError
