@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/worker/internal/records"
+	"modal-github-runner/services/worker/internal/run"
 )
 
 // Keys of the bucket.
@@ -25,13 +27,15 @@ const (
 
 // Control is the bucket. It is safe for concurrent use.
 type Control struct {
-	js jetstream.JetStream
+	bucket *records.Bucket
 	// deployment is nil until it is known.
 	deployment atomic.Pointer[string]
 }
 
 // New makes a Control. The bucket need not exist yet.
-func New(js jetstream.JetStream) *Control { return &Control{js: js} }
+func New(js jetstream.JetStream) *Control {
+	return &Control{bucket: records.Named(js, wire.BucketControl, 0)}
+}
 
 // Deployment is the id of all workers that share this bucket, 26 letters and digits. Whoever asks first draws it by lot; it
 // stays as long as the bucket does.
@@ -39,62 +43,46 @@ func (c *Control) Deployment(ctx context.Context) (string, error) {
 	if known := c.deployment.Load(); known != nil {
 		return *known, nil
 	}
-	kv, err := c.open(ctx)
-	if err != nil {
-		return "", err
-	}
-	id := rand.Text()
-	_, err = kv.Create(ctx, keyDeployment, []byte(id))
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		var entry jetstream.KeyValueEntry
-		if entry, err = kv.Get(ctx, keyDeployment); err == nil {
-			id = string(entry.Value())
-		}
+	id := []byte(rand.Text())
+	_, err := c.bucket.Put(ctx, keyDeployment, id, 0)
+	if errors.Is(err, run.ErrConflict) {
+		id, _, err = c.bucket.Get(ctx, keyDeployment)
 	}
 	if err != nil {
-		return "", fmt.Errorf("get %s: %w", keyDeployment, err)
+		return "", err //nolint:wrapcheck // the bucket names the key
 	}
-	c.deployment.Store(&id)
-	return id, nil
+	known := string(id)
+	c.deployment.Store(&known)
+	return known, nil
 }
 
 // Cursor is the time before which no delivery of a webhook needs to be looked at; zero if none was set. The webhook is named by
 // GitHub's id, which is unique among those of repositories and organizations alike; 0 stands for the App's.
-func (c *Control) Cursor(ctx context.Context, hook int64) (time.Time, error) {
-	kv, err := c.open(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
+func (c *Control) Cursor(ctx context.Context, hook int64) (at time.Time, err error) {
 	key := cursorKey(hook)
-	entry, err := kv.Get(ctx, key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return time.Time{}, nil
+	text, revision, err := c.bucket.Get(ctx, key)
+	if err != nil || revision == 0 {
+		return time.Time{}, err //nolint:wrapcheck // the bucket names the key
 	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("get %s: %w", key, err)
-	}
-	var at time.Time
-	if err := at.UnmarshalText(entry.Value()); err != nil {
-		return time.Time{}, fmt.Errorf("decode %s at revision %d: %w", key, entry.Revision(), err)
+	if err := at.UnmarshalText(text); err != nil {
+		return time.Time{}, fmt.Errorf("decode %s at revision %d: %w", key, revision, err)
 	}
 	return at, nil
 }
 
-// SetCursor sets the Cursor. Should two workers do so, the last one's stays: each has settled what lies before its own.
+// SetCursor sets the Cursor. Of two workers that do so at once one may get run.ErrConflict: each has settled what lies before its own.
 func (c *Control) SetCursor(ctx context.Context, hook int64, at time.Time) error {
-	kv, err := c.open(ctx)
-	if err != nil {
-		return err
-	}
 	key := cursorKey(hook)
 	text, err := at.UTC().MarshalText()
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", key, err)
 	}
-	if _, err := kv.Put(ctx, key, text); err != nil {
-		return fmt.Errorf("put %s: %w", key, err)
+	_, revision, err := c.bucket.Get(ctx, key)
+	if err != nil {
+		return err //nolint:wrapcheck // the bucket names the key
 	}
-	return nil
+	_, err = c.bucket.Put(ctx, key, text, revision)
+	return err //nolint:wrapcheck // the bucket names the key
 }
 
 func cursorKey(hook int64) string {
@@ -102,12 +90,4 @@ func cursorKey(hook int64) string {
 		return keyDeliveries
 	}
 	return keyDeliveries + "." + strconv.FormatInt(hook, 10)
-}
-
-func (c *Control) open(ctx context.Context) (jetstream.KeyValue, error) {
-	kv, err := c.js.KeyValue(ctx, wire.BucketControl)
-	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", wire.BucketControl, err)
-	}
-	return kv, nil
 }
