@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
@@ -16,6 +17,12 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	_, isRefused := errors.AsType[*run.RefusedError](cause)
 	_, isPermanent := errors.AsType[*run.PermanentError](cause)
 	_, held := errors.AsType[*places.Obstacle](cause)
+	h.Observer.Launched(r.Job.Pool, outcomeOf(cause))
+	h.Log.LogAttrs(ctx, levelOf(cause), "runner not launched", append(runnerAttrs(r),
+		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
+	if over, err := h.takenOver(ctx, r); over || err != nil {
+		return err
+	}
 	if err := h.unmade(ctx, r, cause); err != nil {
 		return err
 	}
@@ -52,15 +59,20 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	if waiting.State != run.Waiting { // It is held, or has a runner: what tells of it again is on its way.
 		return nil
 	}
-	next := h.Now().Add(h.backoff(waiting.Failures))
-	switch {
-	case inLine && (!held || !r.MayComeLate()):
-		next = h.Now().Add(h.comeBack())
-	case isLimited: // Not all at once.
-		next = limited.Until.Add(h.backoff(1))
-	}
-	h.at(next)
+	h.at(h.nextTry(waiting.Failures, inLine && (!held || !r.MayComeLate()), limited))
 	return nil
+}
+
+// nextTry is when a launch is tried again that has failed so often, of one that is called in its turn if inLine is set; limited is nil if
+// nothing is said to be over then.
+func (h *handling) nextTry(failures int, inLine bool, limited *run.LimitedError) time.Time {
+	switch {
+	case inLine:
+		return h.Now().Add(h.comeBack())
+	case limited != nil: // Not all at once.
+		return limited.Until.Add(h.backoff(1))
+	}
+	return h.Now().Add(h.backoff(failures))
 }
 
 // takenOver reports whether another worker has the launch, or has made the runner: this one has stood still for longer than its time. Then
