@@ -1,6 +1,7 @@
 package fakemodal_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -35,12 +36,20 @@ func TestGPUSandboxGoesOverV1(t *testing.T) {
 	if tags, err := s.GetTags(r.context(t), nil); err != nil || tags["job"] != "2" {
 		t.Errorf("tags %v, %v", tags, err)
 	}
-	p, err := s.Exec(r.context(t), sh("echo exec $A"), nil)
+	for job, want := range map[string][]string{"1": nil, "2": {s.SandboxID}} {
+		if got := r.list(t, map[string]string{"job": job}); !slices.Equal(got, want) {
+			t.Errorf("list of job %s: %v, want %v", job, got, want)
+		}
+	}
+	p, err := s.Exec(r.context(t), sh("echo exec $A $GIVEN"), &modal.SandboxExecParams{Env: map[string]string{"GIVEN": "s3cret"}})
 	if err != nil {
 		t.Fatalf("exec: %v", err)
 	}
-	if got := read(t, p.Stdout); got != "exec b\n" {
+	if got := read(t, p.Stdout); got != "exec b s3cret\n" {
 		t.Errorf("stdout of exec %q", got)
+	}
+	if strings.Contains(fmt.Sprintf("%+v", r.Snapshot()), "s3cret") {
+		t.Error("the snapshot shows the value of a variable of a command")
 	}
 	eventually(t, "output", func() bool { return tail(t, r, s) == "out b\nerr\n" || tail(t, r, s) == "err\nout b\n" })
 	if code, err := s.Poll(r.context(t), nil); err != nil || code != nil {

@@ -38,6 +38,12 @@ func TestListPagesThroughTags(t *testing.T) {
 	if err := ended.SetTags(r.context(t), map[string]string{"odd": "true", "new": "yes"}, nil); err != nil {
 		t.Errorf("set tags: %v", err)
 	}
+	if got := r.list(t, map[string]string{"new": "yes"}); !slices.Equal(got, odd[:1]) {
+		t.Errorf("by a tag that it was given since: %v, want %v", got, odd[:1])
+	}
+	if got := r.list(t, map[string]string{"n": "7"}); len(got) != 0 {
+		t.Errorf("by a tag that it has no more: %v", got)
+	}
 	tags, err := ended.GetTags(r.context(t), nil)
 	if want := map[string]string{"odd": "true", "new": "yes"}; err != nil || !maps.Equal(tags, want) {
 		t.Errorf("tags %v, %v; want %v", tags, err, want)

@@ -100,16 +100,12 @@ func ask(ctx context.Context, sandbox *modal.Sandbox, release bool) (run.Evidenc
 	if release {
 		command = append(command, "release")
 	}
-	process, err := sandbox.Exec(onlyIfScheduled(ctx), command, &modal.SandboxExecParams{Timeout: askTimeout, Stderr: modal.Ignore})
+	process, answer, err := tell(ctx, sandbox, command, nil)
 	if err != nil {
 		return "", err
 	}
-	answer, err := io.ReadAll(io.LimitReader(process.Stdout, maxAnswer))
-	if err != nil {
-		return "", err
-	}
-	switch e := run.Evidence(strings.TrimSpace(string(answer))); e {
-	case run.Starting, run.Idle, run.HasJob, run.ReleasedNow:
+	switch e := run.Evidence(strings.TrimSpace(answer)); e {
+	case run.Starting, run.Warm, run.Idle, run.HasJob, run.ReleasedNow:
 		return e, nil
 	case run.Over, run.Hangs, run.Unscheduled: // Not for the entrypoint to say.
 	}
@@ -118,6 +114,19 @@ func ask(ctx context.Context, sandbox *modal.Sandbox, release bool) (run.Evidenc
 		return "", err
 	}
 	return "", fmt.Errorf("no answer: it said %q, and ended with code %d", answer, code)
+}
+
+// tell runs the command in a sandbox that is scheduled, and returns what it says.
+func tell(ctx context.Context, sandbox *modal.Sandbox, command []string, env map[string]string) (*modal.ContainerProcess, string, error) {
+	process, err := sandbox.Exec(onlyIfScheduled(ctx), command, &modal.SandboxExecParams{Timeout: askTimeout, Stderr: modal.Ignore, Env: env})
+	if err != nil {
+		return nil, "", err
+	}
+	answer, err := io.ReadAll(io.LimitReader(process.Stdout, maxAnswer))
+	if err != nil {
+		return nil, "", err
+	}
+	return process, string(answer), nil
 }
 
 // withdraw ends a sandbox that was not scheduled a moment ago, unless that moment is too long ago: by then its runner could have a job.

@@ -38,12 +38,20 @@ type askedModal struct {
 	lookups     int
 	execs       map[string]*exec.Cmd
 	said        map[string]string
+	starts      []*pb.TaskExecStartRequest
+	runners     []string // Whose it was by its tags as each of them began.
+	tags        map[string]string
+	mute        bool // What a command says gets lost.
+	vanished    bool // Nothing is known of it any more.
 }
 
 func (m *askedModal) SandboxWaitV2(context.Context, *pb.SandboxWaitRequest) (*pb.SandboxWaitResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	result := &pb.GenericResult{}
+	if m.vanished {
+		return nil, status.Error(codes.NotFound, "no such sandbox")
+	}
 	m.looks++
 	if m.ended || m.ends && m.looks > 2 {
 		result.SetStatus(pb.GenericResult_GENERIC_STATUS_TERMINATED)
@@ -90,22 +98,38 @@ type askedRouter struct {
 }
 
 func (m askedRouter) TaskExecStart(ctx context.Context, req *pb.TaskExecStartRequest) (*pb.TaskExecStartResponse, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.ends {
+	if m.refuses(req) {
 		return nil, status.Error(codes.FailedPrecondition, "the sandbox is not running")
 	}
 	args := req.GetCommandArgs()
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+m.tmp)
+	for _, source := range req.GetSecretSources() {
+		for name, value := range source.GetEnv().GetContents() {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
 	answer, _ := cmd.Output() // How it ends is told by TaskExecWait.
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.execs[req.GetExecId()], m.said[req.GetExecId()] = cmd, string(answer)
 	return &pb.TaskExecStartResponse{}, nil
+}
+
+// refuses notes a command, and says whether none is taken any more.
+func (m askedRouter) refuses(req *pb.TaskExecStartRequest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.starts, m.runners = append(m.starts, req), append(m.runners, m.tags["runner"])
+	return m.ends || m.ended
 }
 
 func (m askedRouter) TaskExecStdioRead(req *pb.TaskExecStdioReadRequest, stream grpc.ServerStreamingServer[pb.TaskExecStdioReadResponse]) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.mute {
+		return status.Error(codes.PermissionDenied, "it got lost")
+	}
 	if said := m.said[req.GetExecId()]; said != "" {
 		return stream.Send(pb.TaskExecStdioReadResponse_builder{Data: []byte(said)}.Build())
 	}
@@ -153,11 +177,16 @@ func newAsked(t *testing.T) (*askedModal, *fleet.Fleet) {
 // answers makes the script with which the sandbox answers, as far as its entrypoint has come.
 func (m *askedModal) answers(t *testing.T, script string) {
 	t.Helper()
+	m.hasScript(t, "ask.sh", script)
+}
+
+func (m *askedModal) hasScript(t *testing.T, name, script string) {
+	t.Helper()
 	state := filepath.Join(m.tmp, "runner-state")
 	if err := os.MkdirAll(state, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(state, "ask.sh"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(state, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -2,6 +2,8 @@
 # Runs one GitHub Actions runner for one job, and ends with it. The JIT configuration is in the environment only.
 # ACTIONS_RUNNER_HOME is where the image keeps the runner; RUNNER_IDLE_SECONDS is how long it may wait for a job.
 # RUNNER_DOCKER is the sandbox's runtime, vm or gvisor, if its jobs are to have Docker; RUNNER_DOCKER_SECONDS is how long that may start.
+# RUNNER_WARM_SECONDS is set if the sandbox is to wait so long, from its start, for a runner that is given to it: then the JIT configuration
+# comes by give.sh, and RUNNER_TIMEOUT_SECONDS is how long the runner and its job have from then on.
 # RUNNER_TRUSTED is set if no job of a fork may run in the sandbox, and is private if none of a public repository may, either. RUNNER_CACHE is where the repository's cache is, if it has one; $1 is the command "cache" for it.
 set -eu
 export -n ACTIONS_RUNNER_INPUT_JITCONFIG
@@ -11,20 +13,21 @@ state=${TMPDIR:-/tmp}/runner-state
 mkdir -p "$state"
 cat >"$state/claim.sh" <<'SCRIPT'
 #!/bin/sh
-# claim.sh WHO: claims the runner, unless it is claimed, and says whose it is. That the state's path is found without a process
-# matters where a job uses all memory: an empty one would say that nobody has claimed it.
+# claim.sh WHO: claims the runner, unless it is claimed, and says whose it is; claim.sh WHO given: so with a sandbox that waits for one.
+# That the state's path is found without a process matters where a job uses all memory: an empty one would say that nobody has claimed it.
 state=${0%/*}
-echo "$1" >"$state/claim.$$"
-ln "$state/claim.$$" "$state/claim" 2>/dev/null # At once with its contents, or not at all.
-rm -f "$state/claim.$$"
-cat "$state/claim"
+claim=$state/${2:-claim}
+echo "$1" >"$claim.$$" && ln "$claim.$$" "$claim" 2>/dev/null # At once with its contents, or not at all.
+rm -f "$claim.$$"
+cat "$claim"
 SCRIPT
-# ask.sh answers "starting", "idle" or "busy"; ask.sh release ends a runner without a job, or one yet to be started, and answers
-# "released".
+# ask.sh answers "warm" while the sandbox waits for a runner, "starting", "idle" or "busy"; ask.sh release ends a runner without a job, or
+# one yet to be started or given, and answers "released".
 cat >"$state/ask.sh" <<'SCRIPT'
 #!/bin/sh
 state=${0%/*}
 if [ "${1:-}" = release ]; then
+	[ ! -e "$state/give.sh" ] || "$state/claim.sh" released given >/dev/null
 	answer=$("$state/claim.sh" released)
 	[ "$answer" != released ] || kill -INT "$(cat "$state/pid" 2>/dev/null)" 2>/dev/null
 	echo "$answer"
@@ -32,10 +35,34 @@ elif [ -e "$state/claim" ]; then
 	cat "$state/claim"
 elif [ -e "$state/pid" ]; then
 	echo idle
+elif [ -e "$state/warm" ] && [ ! -e "$state/given" ]; then
+	echo warm
 else
 	echo starting
 fi
 SCRIPT
+if [ -n "${RUNNER_WARM_SECONDS:-}" ]; then
+	cat >"$state/give.sh" <<'SCRIPT'
+#!/bin/sh
+# give.sh RUNNER REGISTRATION: has the sandbox run the runner, whose JIT configuration is in the environment, unless it has one. It answers
+# "given" if that is the one, now or since before, and "taken" if it is another, or the sandbox waits for none any more.
+state=${0%/*}
+jit=$ACTIONS_RUNNER_INPUT_JITCONFIG
+unset ACTIONS_RUNNER_INPUT_JITCONFIG # It is for none of the commands.
+umask 077
+if [ ! -e "$state/given" ]; then # What comes too late is not even written where a job could read it.
+	printf '%s\n' "$jit" >"$state/jit.$$" && "$state/claim.sh" "$1 $2 jit.$$" given >/dev/null
+fi
+read -r runner registration file <"$state/given" || runner='' file=''
+[ "$file" = "jit.$$" ] || rm -f "$state/jit.$$"
+case "$runner $registration" in
+" "*) exit 1 ;; # Nobody knows whose it is.
+"$1 $2") echo given ;;
+*) echo taken ;;
+esac
+SCRIPT
+	chmod 755 "$state/give.sh"
+fi
 # The runner itself calls this before a job's first step: the only sure sign that it has a job. A job that comes after the
 # runner was asked to end is not begun.
 hook=$state/job-started.sh
@@ -177,6 +204,36 @@ watch() {
 export ACTIONS_RUNNER_HOOK_JOB_STARTED="$hook" RUNNER_ALLOW_RUNASROOT=1 RUNNER_MANUALLY_TRAP_SIG=1
 ending=
 trap 'ending=1' INT TERM
+mkfifo "$state/never" # Nobody writes to it: reading is a sleep that needs no process.
+
+# docker_ended says whether the sandbox had Docker, and has it no more.
+docker_ended() {
+	[ -n "${dockerd:-}" ] && ! kill -0 "$dockerd" 2>/dev/null
+}
+
+# await_runner returns once the sandbox was given a runner, and ends it if it will be given none.
+await_runner() {
+	local file
+	touch "$state/warm"
+	while [ ! -e "$state/given" ]; do
+		if [ -n "$ending" ] || [ "$SECONDS" -ge "$RUNNER_WARM_SECONDS" ] || docker_ended; then
+			"$state/claim.sh" ended given >/dev/null || true # First: whoever comes now is told so.
+		fi
+		read -r -t 0.1 <>"$state/never" || true
+	done
+	read -r _ _ file <"$state/given"
+	if [ -z "$file" ]; then
+		! docker_ended || no_docker "dockerd has ended"
+		echo "no runner was given to this sandbox within $SECONDS s: it ends" >&2
+		exit 0
+	fi
+	ACTIONS_RUNNER_INPUT_JITCONFIG=$(<"$state/$file")
+	rm -f "$state"/jit.* # Before there is a job that could read it.
+	limit=$((SECONDS + RUNNER_TIMEOUT_SECONDS))
+}
+
+limit=
+[ -z "${RUNNER_WARM_SECONDS:-}" ] || await_runner
 set -m # Without job control, a shell has background jobs ignore SIGINT, and the runner could not be asked to end.
 ACTIONS_RUNNER_INPUT_JITCONFIG="$ACTIONS_RUNNER_INPUT_JITCONFIG" ./run.sh > >(watch) &
 runner=$!
@@ -196,17 +253,23 @@ disown "$watchdog"
 set +m
 
 # Not by wait: a signal that comes just before it begins to wait would be acted on only after the runner has ended.
-mkfifo "$state/never"
-exec {never}<>"$state/never" # Nobody writes to it: reading is a sleep that needs no process.
+exec {never}<>"$state/never"
 while kill -0 "$runner" 2>/dev/null; do
 	if [ -n "$ending" ]; then
 		ending=
 		kill -INT "$runner" 2>/dev/null || true
 	fi
+	if [ -n "$limit" ] && [ "$SECONDS" -ge "$limit" ]; then
+		limit=
+		over=124 # As timeout(1) has it.
+		echo "the time of $RUNNER_TIMEOUT_SECONDS s that the runner and its job have is over: the sandbox ends" >&2
+		kill -KILL -- "-$runner" 2>/dev/null || true # Modal gives no notice of a timeout, either.
+	fi
 	read -r -t 0.5 -u "$never" || true
 done
 code=0
 wait "$runner" || code=$?
+code=${over:-$code}
 # A weaker signal would get lost in a shell that has only just begun.
 kill -KILL -- "-$watchdog" 2>/dev/null || true
 if [ "$("$state/ask.sh")" != busy ]; then

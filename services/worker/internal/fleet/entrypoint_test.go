@@ -2,7 +2,6 @@ package fleet_test
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -19,7 +18,7 @@ import (
 type sandboxProcess struct {
 	cmd    *exec.Cmd
 	out    *bufio.Reader
-	errs   *bytes.Buffer
+	errs   *logged
 	tmp    string
 	home   string
 	alive  *os.File // ends with the last of its processes
@@ -41,6 +40,14 @@ func startSandbox(t *testing.T, idleSeconds, runner string) *sandboxProcess {
 // startSandboxWith has more variables, and commands of the image, by their names.
 func startSandboxWith(t *testing.T, idleSeconds, runner string, env []string, commands map[string]string) *sandboxProcess {
 	t.Helper()
+	p := &sandboxProcess{tmp: t.TempDir()}
+	p.start(t, runner, append([]string{"RUNNER_IDLE_SECONDS=" + idleSeconds, "ACTIONS_RUNNER_INPUT_JITCONFIG=" + canary}, env...), commands)
+	return p
+}
+
+// start has the entrypoint begin, in the directory tmp.
+func (p *sandboxProcess) start(t *testing.T, runner string, env []string, commands map[string]string) {
+	t.Helper()
 	script, err := os.ReadFile("entrypoint.sh")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +56,7 @@ func startSandboxWith(t *testing.T, idleSeconds, runner string, env []string, co
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &sandboxProcess{tmp: t.TempDir(), home: t.TempDir(), errs: &bytes.Buffer{}}
+	p.home, p.errs = t.TempDir(), &logged{}
 	bin := t.TempDir()
 	p.leaked = filepath.Join(bin, "environment")
 	write := func(path, text string) {
@@ -67,10 +74,7 @@ func startSandboxWith(t *testing.T, idleSeconds, runner string, env []string, co
 	}
 	write(filepath.Join(bin, "sleep"), "#!/bin/bash\nenv >'"+p.leaked+"'\nexec "+sleep+` "$@"`+"\n")
 	p.cmd = exec.CommandContext(t.Context(), "/bin/bash", "-c", string(script), "entrypoint", string(cache))
-	p.cmd.Env = append([]string{
-		"PATH=" + bin + ":" + os.Getenv("PATH"), "TMPDIR=" + p.tmp, "ACTIONS_RUNNER_HOME=" + p.home,
-		"RUNNER_IDLE_SECONDS=" + idleSeconds, "ACTIONS_RUNNER_INPUT_JITCONFIG=" + canary,
-	}, env...)
+	p.cmd.Env = append([]string{"PATH=" + bin + ":" + os.Getenv("PATH"), "TMPDIR=" + p.tmp, "ACTIONS_RUNNER_HOME=" + p.home}, env...)
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = p.errs
 	alive, held, err := os.Pipe()
@@ -88,7 +92,6 @@ func startSandboxWith(t *testing.T, idleSeconds, runner string, env []string, co
 	if err := errors.Join(p.cmd.Start(), held.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return p
 }
 
 // line waits for the next line of the runner.

@@ -34,12 +34,21 @@ const (
 	tagPool    = "pool"
 	// tagDeployment tells the sandboxes of one deployment from those of others that share the Modal App.
 	tagDeployment = "deployment"
+	// tagWarm is warmValue on a sandbox that was to wait for a runner. Once it is one's, tagRunner has the runner's name and tagGivenAt
+	// since when, as RFC 3339 says.
+	tagWarm    = "warm"
+	tagRunner  = "runner"
+	tagGivenAt = "given-at"
 
 	managedBy = "modal-github-runner"
+	warmValue = "1"
 )
 
 //go:embed entrypoint.sh
 var entrypoint string
+
+// Entrypoint is what each sandbox runs first.
+func Entrypoint() string { return entrypoint }
 
 // Options is what a Fleet works with.
 type Options struct {
@@ -114,15 +123,29 @@ func (f *Fleet) Close() {
 	f.clients = nil
 }
 
-// Find returns the id of the running sandbox of that name, or "" if none runs.
+// Find returns the id of the running sandbox of the runner, or "" if none runs: the one of its name, or else a warm one that it was to be
+// given.
 func (f *Fleet) Find(ctx context.Context, name run.Name) (id string, err error) {
+	runner := wire.RunnerName(name.Job, name.Attempt)
+	if id, err = f.find(ctx, runner); err != nil || id != "" {
+		return id, err
+	}
+	ids, err := f.tagged(ctx, map[string]string{tagRunner: runner})
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	return ids[0], nil
+}
+
+// find returns the id of the running sandbox of that name at Modal, or "" if none runs.
+func (f *Fleet) find(ctx context.Context, name string) (id string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	client, err := f.client()
 	if err != nil {
 		return "", err
 	}
-	sandbox, err := client.Sandboxes.FromName(ctx, f.App, wire.RunnerName(name.Job, name.Attempt), nil)
+	sandbox, err := client.Sandboxes.FromName(ctx, f.App, name, nil)
 	if _, ok := errors.AsType[modal.NotFoundError](err); ok {
 		return "", nil
 	}

@@ -1,11 +1,13 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"strconv"
+	"strings"
 	"time"
 
 	modal "github.com/modal-labs/modal-client/go"
@@ -22,9 +24,12 @@ const listTimeout = time.Minute
 // Sandbox is a running sandbox as Modal lists it.
 type Sandbox struct {
 	ID string
-	// Name is the runner's, if Ours: the sandbox has a name that we give.
-	Name      run.Name
-	Ours      bool
+	// Name is the runner's, if Ours: the sandbox has a name that we give to those of runners, or is a warm one that a runner was given.
+	Name run.Name
+	Ours bool
+	// Warm is the name under which it was to wait for a runner, if it was given none; see [Fleet.Warm].
+	Warm string
+	// CreatedAt is when a warm one was given, if it was.
 	CreatedAt time.Time
 	// Job, Repo ("owner/repo") and Pool are what its tags say; zero for a tag that it lacks.
 	Job        int64
@@ -67,9 +72,15 @@ func (f *Fleet) List(ctx context.Context) ([]Sandbox, error) {
 	return found, nil
 }
 
-// LaunchedFor returns the ids of the running sandboxes of our App that workers of this deployment created for the job. The list is
-// complete, or there is an error.
+// LaunchedFor returns the ids of the running sandboxes of our App that workers of this deployment created for the job, or gave to its
+// runners. The list is complete, or there is an error.
 func (f *Fleet) LaunchedFor(ctx context.Context, job int64) (ids []string, err error) {
+	return f.tagged(ctx, map[string]string{tagJob: strconv.FormatInt(job, 10)})
+}
+
+// tagged returns the ids of the running sandboxes of our App and deployment that have all of the tags. The list is complete, or there is
+// an error.
+func (f *Fleet) tagged(ctx context.Context, tags map[string]string) (ids []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	deployment, err := f.Deployment(ctx)
@@ -80,9 +91,8 @@ func (f *Fleet) LaunchedFor(ctx context.Context, job int64) (ids []string, err e
 	if err != nil {
 		return nil, err
 	}
-	handles, err := f.running(ctx, client, map[string]string{
-		tagManaged: managedBy, tagDeployment: deployment, tagJob: strconv.FormatInt(job, 10),
-	})
+	tags[tagManaged], tags[tagDeployment] = managedBy, deployment
+	handles, err := f.running(ctx, client, tags)
 	if err != nil {
 		return nil, err
 	}
@@ -166,23 +176,26 @@ func (s watchedStream) RecvMsg(reply any) error {
 }
 
 func sandboxOf(info *pb.SandboxInfo) Sandbox {
-	s := Sandbox{ID: info.GetId(), CreatedAt: time.UnixMicro(int64(info.GetCreatedAt() * float64(time.Second/time.Microsecond)))}
-	if job, attempt, ok := wire.ParseRunnerName(info.GetName()); ok {
+	tags := map[string]string{}
+	for _, tag := range info.GetTags() {
+		tags[tag.GetTagName()] = tag.GetTagValue()
+	}
+	s := Sandbox{
+		ID: info.GetId(), CreatedAt: time.UnixMicro(int64(info.GetCreatedAt() * float64(time.Second/time.Microsecond))),
+		Repo: tags[tagRepo], Pool: tags[tagPool], Deployment: tags[tagDeployment],
+	}
+	if id, err := strconv.ParseInt(tags[tagJob], 10, 64); err == nil {
+		s.Job = id
+	}
+	runner, given := tags[tagRunner]
+	if !given && tags[tagWarm] == warmValue {
+		s.Warm = strings.TrimSuffix(info.GetName(), warmName("", s.Deployment))
+	}
+	if job, attempt, ok := wire.ParseRunnerName(cmp.Or(runner, info.GetName())); ok {
 		s.Name, s.Ours = run.Name{Job: job, Attempt: attempt}, true
 	}
-	for _, tag := range info.GetTags() {
-		switch value := tag.GetTagValue(); tag.GetTagName() {
-		case tagJob:
-			if id, err := strconv.ParseInt(value, 10, 64); err == nil {
-				s.Job = id
-			}
-		case tagRepo:
-			s.Repo = value
-		case tagPool:
-			s.Pool = value
-		case tagDeployment:
-			s.Deployment = value
-		}
+	if at, err := time.Parse(time.RFC3339, tags[tagGivenAt]); err == nil {
+		s.CreatedAt = at
 	}
 	return s
 }

@@ -109,11 +109,11 @@ func (m *fakeModal) AuthTokenGet(context.Context, *pb.AuthTokenGetRequest) (*pb.
 }
 
 func (m *fakeModal) AppGetOrCreate(_ context.Context, req *pb.AppGetOrCreateRequest) (*pb.AppGetOrCreateResponse, error) {
-	if req.GetObjectCreationType() != pb.ObjectCreationType_OBJECT_CREATION_TYPE_CREATE_IF_MISSING {
-		return nil, status.Error(codes.NotFound, "no such app")
-	}
 	if app := fmt.Sprintf("ap-%d", len(m.apps)); len(m.apps) > 0 && m.gone[app] == nil {
 		return pb.AppGetOrCreateResponse_builder{AppId: app}.Build(), nil
+	}
+	if req.GetObjectCreationType() != pb.ObjectCreationType_OBJECT_CREATION_TYPE_CREATE_IF_MISSING {
+		return nil, status.Error(codes.NotFound, "no such app")
 	}
 	m.apps = append(m.apps, req.GetEnvironmentName()+"/"+req.GetAppName())
 	return pb.AppGetOrCreateResponse_builder{AppId: fmt.Sprintf("ap-%d", len(m.apps))}.Build(), nil

@@ -182,6 +182,9 @@ func info(id, app, name string, created float64, tags map[string]string) *pb.San
 func TestList(t *testing.T) {
 	faultstest.Cover(t, "F50")
 	tags := map[string]string{"managed-by": "modal-github-runner", "repository": "o/r", "job-id": "11", "pool": "gpu", "deployment": "d-1"}
+	waits := map[string]string{"managed-by": "modal-github-runner", "pool": "gpu", "deployment": "d-1", "warm": "1"}
+	given := map[string]string{"warm": "1", "runner": "mgr-15-1", "given-at": "2023-11-14T22:13:20Z"}
+	maps.Copy(given, tags)
 	foreign := map[string]string{"managed-by": "modal-github-runner", "job-id": "eleven"}
 	sandboxes := func() []*pb.SandboxInfo {
 		return []*pb.SandboxInfo{
@@ -190,6 +193,8 @@ func TestList(t *testing.T) {
 			info("sb-untagged", "ap-1", "mgr-13-1", 1700000002, nil),
 			info(v2ID, "ap-1", "by-hand", 1700000001, foreign),
 			info("sb-last", "ap-1", "mgr-14-1", 1700000000, tags),
+			info("sb-warm", "ap-1", "warm-7-d-1", 1699999999, waits),
+			info("sb-given", "ap-1", "warm-6-d-1", 1600000000, given),
 		}
 	}
 	tests := []struct {
@@ -216,6 +221,8 @@ func TestList(t *testing.T) {
 				{ID: v1ID, Name: run.Name{Job: 11, Attempt: 2}, Ours: true, CreatedAt: time.UnixMilli(1700000003250), Job: 11, Repo: "o/r", Pool: "gpu", Deployment: "d-1"},
 				{ID: v2ID, CreatedAt: time.Unix(1700000001, 0)},
 				{ID: "sb-last", Name: run.Name{Job: 14, Attempt: 1}, Ours: true, CreatedAt: time.Unix(1700000000, 0), Job: 11, Repo: "o/r", Pool: "gpu", Deployment: "d-1"},
+				{ID: "sb-warm", Warm: "warm-7", CreatedAt: time.Unix(1699999999, 0), Pool: "gpu", Deployment: "d-1"},
+				{ID: "sb-given", Name: run.Name{Job: 15, Attempt: 1}, Ours: true, CreatedAt: time.Unix(1700000000, 0).UTC(), Job: 11, Repo: "o/r", Pool: "gpu", Deployment: "d-1"},
 			}
 			if err != nil || len(got) != len(want) {
 				t.Fatalf("got %+v, %v, want %d sandboxes", got, err, len(want))

@@ -203,6 +203,8 @@ const (
 	Unscheduled Evidence = "unscheduled"
 	// Starting is a sandbox that can't tell yet: it has not started its runner.
 	Starting Evidence = "starting"
+	// Warm is a sandbox that waits for a runner to be given to it.
+	Warm Evidence = "warm"
 	// Idle is a runner that has no job.
 	Idle Evidence = "idle"
 	// HasJob is a runner that has one.
