@@ -56,6 +56,8 @@ func formOf(name string) form {
 		return form{regexp.MustCompile(`^(private|public|any)$`), "must be private, public or any", nil}
 	case "image", "reference", "modal_image", "step", "registry_login":
 		return imageForm(name)
+	case "day", "hours", "zone":
+		return warmForm(name)
 	case "untrusted": // The words for it are names as those of pools.
 		return form{formOf("pool").pattern, "must be refuse, allow or the name of a pool", nil}
 	default:

@@ -20,6 +20,10 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := &pools.File{
 		Limit:  pools.Limit{MaxSandboxes: 200, DailyBudget: 50},
 		Prices: pools.Default().Prices,
@@ -58,6 +62,12 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 				},
 			},
 			{
+				Name: "quick", Labels: []string{"modal-quick"}, CPU: 1, CPULimit: 2, MemoryMiB: 4096, MemoryLimitMiB: 8192,
+				Timeout: 6*time.Hour + 15*time.Minute, IdleLimit: 5 * time.Minute, Image: pools.DefaultImage,
+				Warm:    pools.Warm{Count: 2, Days: []string{"mon", "tue", "wed", "thu", "fri"}, Hours: "08:00-18:00", Zone: berlin},
+				Setting: pools.Setting{Network: pools.Network{Mode: pools.NetworkOpen}},
+			},
+			{
 				Name: "forks", Labels: []string{"modal-forks"}, CPU: 1, CPULimit: 2, MemoryMiB: 4096, MemoryLimitMiB: 8192,
 				Timeout: 6*time.Hour + 15*time.Minute, IdleLimit: 5 * time.Minute, Image: pools.DefaultImage, Untrusted: pools.AllowsUntrusted,
 				Setting: pools.Setting{Network: pools.Network{Mode: pools.NetworkBlock}},
@@ -69,7 +79,7 @@ func TestAFileSaysWhatIsInIt(t *testing.T) {
 		},
 		Owners: []pools.Owner{{Match: "acme", Limit: pools.Limit{MaxSandboxes: 100}}},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })); diff != "" {
 		t.Error(diff)
 	}
 }

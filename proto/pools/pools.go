@@ -70,6 +70,8 @@ type Pool struct {
 	DistrustPublic bool `doc:"whether jobs of public repositories are untrusted, too, although no fork's; absent: false" yaml:"distrust_public"`
 	// Max is how far the labels of a job may go beyond the rest.
 	Max Max `doc:"what labels with values, such as cpu:4, may ask for at most; absent: nothing" yaml:"max"`
+	// Warm is how many of its sandboxes wait for a job, and when.
+	Warm Warm `doc:"sandboxes that wait ahead of time for jobs whose labels choose nothing else than the pool has; each costs what it costs while it waits; absent: none" yaml:"warm"`
 
 	Setting
 }

@@ -23,7 +23,7 @@ func TestTheFirstEntryThatMatchesARepositoryCounts(t *testing.T) {
 		"one of another account":       {f.Repository("other", "web"), pools.Share{Weight: 1}},
 		"an account":                   {f.Owner("ACME"), pools.Limit{MaxSandboxes: 100}},
 		"an account without an entry":  {f.Owner("other"), pools.Limit{}},
-		"all names, in the file's way": {f.Names(), []string{"default", "gpu", "forks"}},
+		"all names, in the file's way": {f.Names(), []string{"default", "gpu", "quick", "forks"}},
 	} {
 		if diff := cmp.Diff(test.want, test.got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
@@ -95,9 +95,9 @@ func TestTheBuiltInPoolCanBeServed(t *testing.T) {
 	if err := f.WriteTable(&table); err != nil {
 		t.Fatal(err)
 	}
-	want := `POOL     LABELS  IMAGE    CORES  MEMORY        GPU  TIMEOUT  IDLE  MOST  USD/DAY  USD/HOUR
-default  modal   default  1-2    4096-8192MiB  -    6h15m0s  5m0s  -     -        0.2387
-(all)                                                              -     -        
+	want := `POOL     LABELS  IMAGE    CORES  MEMORY        GPU  TIMEOUT  IDLE  MOST  WARM  USD/DAY  USD/HOUR
+default  modal   default  1-2    4096-8192MiB  -    6h15m0s  5m0s  -     -     -        0.2387
+(all)                                                              -           -        
 `
 	if diff := cmp.Diff(want, table.String()); diff != "" {
 		t.Error(diff)

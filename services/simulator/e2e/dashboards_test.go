@@ -77,6 +77,7 @@ func dashboards() map[string]struct {
 			{"Jobs", "short", "On record, by state.", []query{{`max by (state) (worker_runs{state!="done"})`, "{{state}}"}}},
 			{"Sandboxes", "short", "At Modal, by the state of their runner; unknown has no record.", []query{{"max by (state) (worker_sandboxes)", "{{state}}"}}},
 			{"Places", "short", "Held by runners or promised to jobs, by pool.", []query{{"max by (pool, state) (worker_places)", "{{pool}}: {{state}}"}}},
+			{"Warm", "short", "Sandboxes that wait for a runner, by pool.", []query{{"max by (pool) (worker_warm_sandboxes)", "{{pool}}"}}},
 			{"Cost of today", "currencyUSD", "Since midnight UTC, by the prices of the pools file.", []query{{"max by (pool) (worker_cost_today_usd)", "{{pool}}"}}},
 			{"Breakers", "short", "0 closed, 1 on trial, 2 open.", []query{{"max by (pool) (worker_breaker_state)", "{{pool}}"}}},
 			{"Dead letters", "short", "Jobs given up in the last hour.", []query{{"sum(increase(worker_dead_letters_total[1h]))", "given up"}}},

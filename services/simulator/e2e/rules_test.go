@@ -170,6 +170,17 @@ func TestPackagesKeepTheirDistance(t *testing.T) {
 	}
 }
 
+// The pools file names time zones. It must not be good on one machine and bad, or another one, in an image that knows none.
+func TestBinariesThatReadThePoolsFileKnowTimeZones(t *testing.T) {
+	t.Parallel()
+	readers := []string{"services/ingress/cmd/ingress", "services/worker/cmd/worker"}
+	for _, p := range listPackages(t).list {
+		if matches(readers, p.ImportPath) && !slices.Contains(p.Deps, "time/tzdata") {
+			t.Errorf("%s must import time/tzdata", p.ImportPath)
+		}
+	}
+}
+
 // offenders returns those imports of p that r forbids.
 func (r rule) offenders(p listedPackage) []string {
 	imports := p.Imports

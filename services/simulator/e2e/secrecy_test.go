@@ -39,12 +39,22 @@ func TestNoSecretIsKeptLoggedOrShown(t *testing.T) {
 	}
 	var issued recorder
 	traces := newCollector(t)
-	s := start(t, rig.Options{Workers: 2, Env: append(traces.env(), "LOG_LEVEL=debug"), Via: issued.proxy(t)})
+	pools := filepath.Join(t.TempDir(), "pools.yaml")
+	if err := os.WriteFile(pools, []byte("pools:\n  cpu: {labels: [modal], warm: {count: 3}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, rig.Options{Workers: 2, Env: append(traces.env(), "LOG_LEVEL=debug", "POOLS_FILE="+pools), Via: issued.proxy(t)})
+	within(t, soon, "sandboxes wait", func(ctx context.Context) bool {
+		return slices.ContainsFunc(s.AdminURLs(), func(admin string) bool {
+			return strings.Contains(getURL(ctx, t, admin+"/metrics").body, `worker_warm_sandboxes{pool="cpu"} 3`)
+		})
+	})
 	faults := []fault.Rule{
 		{Op: "github.generate-jitconfig", Error: "502", Times: 2, After: true},
 		{Op: "github.generate-jitconfig", Error: "404", Times: 1},
 		{Op: "github.access-tokens", Error: "500", Times: 1},
 		{Op: "modal.SandboxCreateV2", Error: "UNAVAILABLE", Times: 9},
+		{Op: "modal.TaskExecStdioRead", Error: "PERMISSION_DENIED", Times: 2},
 	}
 	if err := s.Simulator.SetFaults(t.Context(), faults...); err != nil {
 		t.Fatal(err)
@@ -76,7 +86,7 @@ func TestNoSecretIsKeptLoggedOrShown(t *testing.T) {
 	maps.Copy(evidence, logs)
 	// What the search relies on must be there, or it finds nothing for a wrong reason.
 	for name, want := range map[string]string{
-		"arguments": "worker", "metrics": "worker_launches_total", "messages": "dead.jobs.", "the logs of the workers": "runner not launched", "ingress-1.log": "webhook answered",
+		"arguments": "worker", "metrics": `outcome="warm"`, "messages": "dead.jobs.", "the logs of the workers": "runner not launched", "ingress-1.log": "webhook answered",
 		"traces": "generate-jitconfig: 404",
 	} {
 		if !bytes.Contains(evidence[name], []byte(want)) {

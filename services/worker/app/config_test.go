@@ -124,7 +124,7 @@ func TestABadVariableIsNamedWithItsRuleAndValue(t *testing.T) {
 		{
 			"a pools file with mistakes", good("POOLS_FILE=testdata/mistakes.yaml"),
 			`POOLS_FILE: testdata/mistakes.yaml: line 4: pools.big.cpu: must be between 0.125 and 128 (got "1000")
-POOLS_FILE: testdata/mistakes.yaml: line 5: pools.big.disk: is not known, must be one of labels, cpu, cpu_limit, memory, memory_limit, gpu, timeout, idle_limit, max_sandboxes, daily_budget_usd, create_rate, image, allow, untrusted, distrust_public, max, regions, cloud, runtime, docker, env, secrets, oidc, volumes, cache, network`,
+POOLS_FILE: testdata/mistakes.yaml: line 5: pools.big.disk: is not known, must be one of labels, cpu, cpu_limit, memory, memory_limit, gpu, timeout, idle_limit, max_sandboxes, daily_budget_usd, create_rate, image, allow, untrusted, distrust_public, max, warm, regions, cloud, runtime, docker, env, secrets, oidc, volumes, cache, network`,
 		},
 		{"a typo", good("WORKER_SOFTSTOP=1s"), `WORKER_SOFTSTOP: is not a known variable, did you mean WORKER_SOFT_STOP?`},
 	}

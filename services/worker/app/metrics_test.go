@@ -81,7 +81,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	m.Buried()
 	m.Swept("orphans", sweep.Report{
 		Found: map[sweep.Kind]int{sweep.Spare: 1}, Runs: map[run.State]int{run.Waiting: 3}, Sandboxes: map[run.RunnerState]int{run.Unknown: 2},
-		Neglected: map[string]time.Time{"default": time.Unix(1, 0)},
+		Neglected: map[string]time.Time{"default": time.Unix(1, 0)}, Warm: map[string]int{"default": 1},
 	}, nil)
 	problems, err := testutil.GatherAndLint(registry)
 	if err != nil || len(problems) > 0 {
@@ -102,7 +102,7 @@ func TestMetricNamesAreAsPromised(t *testing.T) {
 	wantMetrics(t, got)
 	for name, value := range map[string]float64{
 		`worker_messages_total{verdict="done"}`: testutil.ToFloat64(m.messages), "worker_dead_letters_total": testutil.ToFloat64(m.deadLetters),
-		"worker_oldest_waiting_job_timestamp_seconds": testutil.ToFloat64(m.neglected), "worker_launches_total": testutil.ToFloat64(m.launches), "worker_slots_in_use": testutil.ToFloat64(m.slotsInUse),
+		"worker_oldest_waiting_job_timestamp_seconds": testutil.ToFloat64(m.neglected), "worker_warm_sandboxes": testutil.ToFloat64(m.warm), "worker_launches_total": testutil.ToFloat64(m.launches), "worker_slots_in_use": testutil.ToFloat64(m.slotsInUse),
 	} {
 		if value != 1 {
 			t.Errorf("%s is %v, want 1", name, value)
@@ -163,25 +163,27 @@ func TestOnlyTheLeaderTellsOfTheLedger(t *testing.T) {
 	}
 	report := sweep.Report{
 		Found: map[sweep.Kind]int{sweep.Spare: 2}, Runs: map[run.State]int{run.Waiting: 3}, Sandboxes: map[run.RunnerState]int{run.Unknown: 4},
+		Warm: map[string]int{"default": 5},
 	}
 	m.lead([]sweep.Loop{{Name: "orphans"}, {Name: "stuck"}})
 	m.success.WithLabelValues("stuck").Set(1)
 	m.Swept("orphans", report, nil)
+	m.Swept("warming", sweep.Report{}, nil) // It did not look.
 	m.Swept("stuck", sweep.Report{Found: map[sweep.Kind]int{sweep.Over: 1}}, errors.New("GitHub is away"))
 	for name, got := range map[string]float64{
 		"waiting 3": testutil.ToFloat64(m.runs.WithLabelValues("waiting")), "unknown 4": testutil.ToFloat64(m.sandboxes.WithLabelValues("unknown")),
 		"done 0": testutil.ToFloat64(m.runs.WithLabelValues("done")), "spare 2": testutil.ToFloat64(m.findings.WithLabelValues("orphans", "spare_runner")),
-		"over 1": testutil.ToFloat64(m.findings.WithLabelValues("stuck", "job_is_over")),
+		"ready 5": testutil.ToFloat64(m.warm.WithLabelValues("default")), "over 1": testutil.ToFloat64(m.findings.WithLabelValues("stuck", "job_is_over")),
 	} {
 		if want := name[strings.IndexByte(name, ' ')+1:]; want != strconv.FormatFloat(got, 'f', -1, 64) {
 			t.Errorf("%s: got %v", name, got)
 		}
 	}
-	if n, stuck := testutil.CollectAndCount(m.success), testutil.ToFloat64(m.success.WithLabelValues("stuck")); n != 2 || stuck != 1 {
-		t.Errorf("%d loops have had success or could have, want both; the failed one at %v, want 1", n, stuck)
+	if n, stuck := testutil.CollectAndCount(m.success), testutil.ToFloat64(m.success.WithLabelValues("stuck")); n != 3 || stuck != 1 {
+		t.Errorf("%d loops have had success or could have, want all; the failed one at %v, want 1", n, stuck)
 	}
 	m.follow()
-	if n := testutil.CollectAndCount(m.success) + testutil.CollectAndCount(m.runs) + testutil.CollectAndCount(m.sandboxes); n != 0 {
+	if n := testutil.CollectAndCount(m.success) + testutil.CollectAndCount(m.runs) + testutil.CollectAndCount(m.sandboxes) + testutil.CollectAndCount(m.warm); n != 0 {
 		t.Errorf("%d values are left", n)
 	}
 	if n := testutil.CollectAndCount(m.findings); n != 2 {

@@ -50,6 +50,9 @@ func (r rules) Sandbox(j run.Job) places.Sandbox {
 	if len(chosen) > 0 {
 		s.Kind = p.Name + " " + strings.Join(chosen, " ")
 	}
+	if own.Warm.Count > 0 && !asked(own, p) {
+		s.Spec = r.specFor(j)
+	}
 	return s
 }
 
@@ -119,6 +122,11 @@ func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 	if p, err = f.Fit(p, j.Labels); err != nil {
 		return run.Pool{}, err
 	}
+	return r.made(f, p, own), nil
+}
+
+// made is what the sandboxes get of a pool that labels made of own.
+func (r rules) made(f *pools.File, p, own pools.Pool) run.Pool {
 	pool := run.Pool{
 		Name: p.Name, CPU: p.CPU, CPULimit: p.CPULimit, MemoryMiB: p.MemoryMiB, MemoryLimitMiB: p.MemoryLimitMiB, GPU: p.GPU,
 		Timeout: p.Timeout, IdleLimit: p.IdleLimit, Image: imageOf(f, p.Image), ImageAsked: p.Image != own.Image, Asked: asked(own, p),
@@ -132,7 +140,7 @@ func (r rules) sandboxFor(j run.Job) (run.Pool, error) {
 	for _, v := range p.Volumes {
 		pool.Volumes = append(pool.Volumes, run.Volume(v))
 	}
-	return pool, nil
+	return pool
 }
 
 // asked reports whether a pool fitted to a job's labels asks Modal for something else than the pool itself does. The name of a cache is a

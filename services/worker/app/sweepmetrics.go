@@ -20,6 +20,7 @@ type sweepMetrics struct {
 	waiting   *prometheus.GaugeVec
 	breakers  *prometheus.GaugeVec
 	cost      *prometheus.GaugeVec
+	warm      *prometheus.GaugeVec
 	paused    prometheus.Gauge
 }
 
@@ -56,6 +57,9 @@ func newSweepMetrics() sweepMetrics {
 			Name: "worker_cost_today_usd",
 			Help: "What sandboxes cost since midnight UTC, by the prices of the pools file, by pool; only on the worker that leads.",
 		}, []string{"pool"}),
+		warm: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "worker_warm_sandboxes", Help: "Sandboxes that wait for a runner, ready to be given one, by pool; only on the worker that leads.",
+		}, []string{"pool"}),
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "worker_paused", Help: fleet.PausedHelp, ConstLabels: prometheus.Labels{"reason": "operator"},
 		}),
@@ -63,7 +67,7 @@ func newSweepMetrics() sweepMetrics {
 }
 
 func (m sweepMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.success, m.findings, m.runs, m.sandboxes, m.neglected, m.places, m.waiting, m.breakers, m.cost, m.paused}
+	return []prometheus.Collector{m.success, m.findings, m.runs, m.sandboxes, m.neglected, m.places, m.waiting, m.breakers, m.cost, m.warm, m.paused}
 }
 
 // Swept implements sweep.Observer.
@@ -89,6 +93,12 @@ func (m sweepMetrics) Swept(loop string, r sweep.Report, err error) {
 		m.neglected.Reset()
 		for pool, since := range r.Neglected {
 			m.neglected.WithLabelValues(pool).Set(float64(since.Unix()))
+		}
+	}
+	if r.Warm != nil {
+		m.warm.Reset()
+		for pool, n := range r.Warm {
+			m.warm.WithLabelValues(pool).Set(float64(n))
 		}
 	}
 	if r.Room != nil {
@@ -132,5 +142,6 @@ func (m sweepMetrics) follow() {
 	m.runs.Reset()
 	m.sandboxes.Reset()
 	m.neglected.Reset()
+	m.warm.Reset()
 	m.room(sweep.Room{})
 }

@@ -23,6 +23,7 @@ import (
 // How often the sweeps run. What costs money goes within seconds of its grace; what costs requests to GitHub is rarer.
 const (
 	lineEvery    = time.Second
+	warmEvery    = time.Second
 	orphansEvery = 15 * time.Second
 	stuckEvery   = time.Minute
 	missedEvery  = 2 * time.Minute
@@ -57,9 +58,15 @@ func (a *App) newSweeps(
 		Hooks: hooks{a.surveyor}, Cursors: a.control, Ledger: books, Now: a.options.Now, Log: a.log,
 		App: len(a.cfg.AppIDs) > 0, Orgs: a.cfg.sharesRunners(), Named: namedPlaces(a.cfg), Admit: a.allowed,
 	}
+	warm := &sweep.Warm{
+		Fleet: a.fleet, Book: book, Ready: a.fleet.Ready, Rules: a.rules, Now: a.options.Now,
+		Pools: func() []sweep.WarmPool { return a.rules.warmPools(a.options.Now()) },
+	}
 	line := &sweep.Line{Book: book, Ledger: books, Queue: queue, Rules: a.rules, Now: a.options.Now}
 	loops := []sweep.Loop{
 		{Name: "line", Every: lineEvery, RunOnce: line.RunOnce},
+		{Name: "warm", Every: warmEvery, RunOnce: warm.RunOnce},
+		{Name: "warming", Every: warmEvery, RunOnce: warm.Fill},
 		{Name: "orphans", Every: orphansEvery, RunOnce: orphans.RunOnce},
 		{Name: "registrations", Every: missedEvery, RunOnce: registrations.RunOnce},
 		{Name: "stuck", Every: stuckEvery, RunOnce: stuck.RunOnce},
@@ -132,7 +139,7 @@ func (s sandboxes) List(ctx context.Context) ([]sweep.Sandbox, error) {
 	found := make([]sweep.Sandbox, 0, len(listed))
 	for _, l := range listed {
 		found = append(found, sweep.Sandbox{
-			ID: l.ID, Name: l.Name, CreatedAt: l.CreatedAt, Deployment: l.Deployment, Repo: l.Repo, Pool: l.Pool,
+			ID: l.ID, Name: l.Name, Warm: l.Warm, CreatedAt: l.CreatedAt, Deployment: l.Deployment, Repo: l.Repo, Pool: l.Pool,
 		})
 	}
 	return found, err

@@ -3,6 +3,7 @@ package main
 
 import (
 	"os"
+	_ "time/tzdata" // The pools file names time zones, and an image may have none.
 
 	"modal-github-runner/services/ingress/app"
 )

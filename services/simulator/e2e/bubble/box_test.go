@@ -127,7 +127,7 @@ func (b *boxes) Open(id string) (machine.Machine, error) {
 		b.met(id, f)
 		return nil, errors.New("the image could not be pulled")
 	}
-	return &box{boxes: b, id: id, fate: f, boot: start}, nil
+	return &box{boxes: b, id: id, fate: f, boot: start, told: make(chan struct{})}, nil
 }
 
 // box is one sandbox's machine.
@@ -139,8 +139,12 @@ type box struct {
 	boot time.Duration // from its start to that of the runner
 
 	mu        sync.Mutex
-	claim     string // whose the runner's time is, once that is settled
-	interrupt func() // what SIGINT does to the runner; nil before it runs
+	waits     bool          // for a runner, since it is warm
+	given     string        // to which runner; "nobody" once it waits no more
+	jit       string        // of that
+	told      chan struct{} // closed with given
+	claim     string        // whose the runner's time is, once that is settled
+	interrupt func()        // what SIGINT does to the runner; nil before it runs
 }
 
 // Main is entrypoint.sh.
@@ -171,6 +175,12 @@ func (b *box) entrypoint(ctx context.Context, p machine.Program) (int, error) {
 		return 0, nil
 	case well, unborn, cutDown, stubborn:
 	}
+	jit := p.Env["ACTIONS_RUNNER_INPUT_JITCONFIG"]
+	if p.Env["RUNNER_WARM_SECONDS"] != "" {
+		if jit = b.await(ctx, p.Env["RUNNER_WARM_SECONDS"]); jit == "" {
+			return 0, nil
+		}
+	}
 	idle, err := strconv.Atoi(p.Env["RUNNER_IDLE_SECONDS"])
 	if err != nil {
 		return 0, fmt.Errorf("RUNNER_IDLE_SECONDS: %w", err)
@@ -180,7 +190,7 @@ func (b *box) entrypoint(ctx context.Context, p machine.Program) (int, error) {
 	b.mu.Lock()
 	b.interrupt = interrupt
 	b.mu.Unlock()
-	r := &runner{box: b, service: b.service, jit: p.Env["ACTIONS_RUNNER_INPUT_JITCONFIG"]}
+	r := &runner{box: b, service: b.service, jit: jit}
 	watchdog := time.AfterFunc(time.Duration(idle)*time.Second, func() { b.ask(true) })
 	defer watchdog.Stop()
 	code := r.run(ctx, listening, p.Stdout)
@@ -193,11 +203,60 @@ func (b *box) entrypoint(ctx context.Context, p machine.Program) (int, error) {
 // Exec answers as ask.sh does.
 func (b *box) Exec(_ context.Context, p machine.Program) (int, error) {
 	question := strings.Join(p.Args, " ")
-	if !strings.Contains(question, "ask.sh") {
+	var answer string
+	switch {
+	case strings.Contains(question, "give.sh"):
+		answer = b.give(strings.Join(p.Args[len(p.Args)-2:], " "), p.Env["ACTIONS_RUNNER_INPUT_JITCONFIG"])
+	case strings.Contains(question, "ask.sh"):
+		answer = b.ask(strings.HasSuffix(question, " release"))
+	default:
 		return 127, nil
 	}
-	_, err := io.WriteString(p.Stdout, b.ask(strings.HasSuffix(question, " release"))+"\n")
+	_, err := io.WriteString(p.Stdout, answer+"\n")
 	return 0, err
+}
+
+// nobody is who has a sandbox that waits for a runner no more, and got none.
+const nobody = "nobody"
+
+// await returns the JIT configuration that the box is given; empty if it waits in vain.
+func (b *box) await(ctx context.Context, seconds string) (jit string) {
+	limit, err := time.ParseDuration(seconds + "s")
+	if err != nil {
+		return ""
+	}
+	b.mu.Lock()
+	b.waits = true
+	b.mu.Unlock()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+		b.give(nobody, "")
+	case <-b.told:
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waits = false
+	return b.jit
+}
+
+// give is give.sh: it says whether the box is that runner's.
+func (b *box) give(to, jit string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.waits && b.given == "" { // Not yet.
+		return "starting"
+	}
+	if b.given == "" {
+		b.given, b.jit = to, jit
+		close(b.told)
+	}
+	if b.given == to {
+		return "given"
+	}
+	return "taken"
 }
 
 // Close implements machine.Machine.
@@ -208,6 +267,14 @@ func (b *box) ask(release bool) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
+	case b.waits && b.given == "" && !release:
+		return "warm"
+	case b.waits && b.given == "":
+		b.given = nobody
+		close(b.told)
+		return "released"
+	case b.given == nobody:
+		return "released"
 	case b.interrupt == nil:
 		return "starting"
 	case b.claim == "" && !release:

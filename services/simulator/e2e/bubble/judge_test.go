@@ -36,6 +36,8 @@ var limits = check.Limits{
 	// The same, if its job has another runner as soon as it is there.
 	Surplus: 6*time.Minute + 3*clockError + time.Minute + time.Minute + time.Minute,
 	Overlap: 2 * time.Minute,
+	// It waits for an hour and half as long. Its pool's keeper ends it after one, by another clock.
+	Warm: 90*time.Minute + 2*time.Minute,
 	// Grace until its sandbox is missed, by a clock that is behind; 15 s until the sweep for that comes by, and as much until another
 	// worker leads; grace after its runner's end, by two clocks; the period of the sweep for registrations; a stop.
 	Register: 2*time.Minute + clockError + 30*time.Second + 2*time.Minute + 2*clockError + 2*time.Minute + time.Minute,

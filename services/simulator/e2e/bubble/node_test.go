@@ -72,7 +72,7 @@ func (u *universe) newWorker(number int) *node {
 		cfg, _, err := worker.LoadConfig([]string{
 			"WORKER_ADMIN_ADDR=" + addr, "WORKER_SOFT_STOP=" + soft, "MODAL_TOKEN_ID=" + modalID, "MODAL_TOKEN_SECRET=" + modalSecret,
 			"GITHUB_APP_ID=" + ids, "GITHUB_APP_PRIVATE_KEY=" + keys, "GITHUB_API_URL=http://" + githubAddr,
-			"MODAL_SERVER_URL=http://" + modalAddr, "INSECURE_DEV=1", "LOG_FORMAT=json", "RUNNER_SCOPE=" + scope,
+			"MODAL_SERVER_URL=http://" + modalAddr, "INSECURE_DEV=1", "LOG_FORMAT=json", "RUNNER_SCOPE=" + scope, "POOLS_FILE=" + u.pools,
 		})
 		if err != nil {
 			u.t.Fatal(err)
@@ -118,6 +118,7 @@ func (u *universe) newIngress(number int) *node {
 		addr := host + ":8080"
 		cfg, _, err := ingress.LoadConfig([]string{
 			"INGRESS_ADDR=" + addr, "INGRESS_ADMIN_ADDR=" + host + ":9090", "WEBHOOK_SECRET=" + webhookSecret, "LOG_FORMAT=json",
+			"POOLS_FILE=" + u.pools,
 		})
 		if err != nil {
 			u.t.Fatal(err)

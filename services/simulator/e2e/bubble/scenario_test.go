@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"modal-github-runner/services/internal/natstest"
+	"modal-github-runner/services/simulator/internal/check"
 )
 
 var seed = flag.Uint64("seed", 0, "seed of the scenarios; 0 for each one's own")
@@ -73,8 +74,11 @@ func (s scenario) script(u *universe) {
 		return
 	}
 	u.story.tellf("nothing goes wrong from now on")
+	u.keepWarm(0)
 	u.agenda.run(warmUp + s.lasts + s.settle/2)
 	m.replayAll()
+	// What was given up and runs all the same is asked about from now on.
+	u.checker.Outage(check.Interval{From: time.Now(), To: time.Now()})
 	people.leave()
 	u.agenda.run(warmUp + s.lasts + s.settle)
 	u.checker.Settled(u.world())
@@ -163,4 +167,18 @@ func long(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes: run without -short, as make e2e does")
 	}
+}
+
+func TestWarmSandboxesServeJobsAndAreGoneOnceNoneIsToWait(t *testing.T) {
+	scenario{
+		options: options{seed: 65, workers: 2, ingress: 1, calm: true, warm: 2}, jobs: 20, lasts: 10 * time.Minute, settle: 25 * time.Minute,
+	}.play(t)
+}
+
+func TestInAStormWarmSandboxesServeOneRunnerEach(t *testing.T) {
+	long(t)
+	scenario{
+		options: options{seed: 66, workers: 3, ingress: 2, twoHooks: true, skew: true, warm: 3}, jobs: 200, lasts: 24 * time.Hour,
+		weather: time.Hour, mishaps: 20 * time.Minute, settle: settleTime,
+	}.play(t)
 }

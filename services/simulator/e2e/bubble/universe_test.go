@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -84,6 +86,8 @@ type options struct {
 	org bool
 	// twoApps installs a second App, which has no webhook.
 	twoApps bool
+	// warm is how many sandboxes wait for a runner.
+	warm int
 	// perHour is how many requests an hour GitHub grants each installation; zero for the 5,000 that it grants most.
 	perHour int
 }
@@ -110,6 +114,7 @@ type universe struct {
 	checker   *check.Checker
 	agenda    *agenda
 	exercised map[string]int
+	pools     string               // the pools file; empty if there is none
 	outages   map[string]time.Time // by what is out, since when nobody could have kept a deadline
 
 	processes sync.WaitGroup // of the nodes
@@ -127,6 +132,7 @@ func begin(t *testing.T, o options) *universe {
 	t.Cleanup(u.end)
 	current.Store(u.network)
 	u.broker = newBroker(t)
+	u.keepWarm(o.warm)
 	u.service = newService(u.network)
 	u.boxes = newBoxes(o.seed, u.service)
 	u.serveGitHub()
@@ -235,6 +241,21 @@ func (u *universe) end() {
 	u.broker.stop()
 	current.Store(nil)
 	u.story.close(u.t)
+}
+
+// keepWarm has so many sandboxes wait for a runner from now on.
+func (u *universe) keepWarm(count int) {
+	u.t.Helper()
+	if u.pools == "" && count == 0 {
+		return
+	}
+	if u.pools == "" {
+		u.pools = filepath.Join(u.t.TempDir(), "pools.yaml")
+	}
+	file := fmt.Sprintf("pools: {default: {labels: [modal], warm: {count: %d}}}", count)
+	if err := os.WriteFile(u.pools, []byte(file), 0o600); err != nil {
+		u.t.Fatal(err)
+	}
 }
 
 // dispatch starts a workflow.

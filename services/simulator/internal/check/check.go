@@ -49,6 +49,8 @@ type Limits struct {
 	Tidy time.Duration
 	// Idle is how long a sandbox may be there that has no job.
 	Idle time.Duration
+	// Warm is how long a sandbox may wait for a runner.
+	Warm time.Duration
 	// Surplus is how long a sandbox without a job may be there once the job that it was made for needs it no more.
 	Surplus time.Duration
 	// Overlap is how long a runner that is given up may be there beside the next one for the same job.
@@ -191,11 +193,28 @@ func viewOf(w World) view {
 			v.took[j.RunnerName] = j
 		}
 	}
-	for _, s := range w.Sandboxes {
+	v.Sandboxes = slices.Clone(w.Sandboxes)
+	for n, s := range v.Sandboxes {
+		v.Sandboxes[n] = asRunner(s)
+		s = v.Sandboxes[n]
 		v.sandboxes[s.Name] = append(v.sandboxes[s.Name], s)
 	}
 	return v
 }
+
+// asRunner is a sandbox that waited for a runner, and got one, as if it had been made for that.
+func asRunner(s fakemodal.SandboxRecord) fakemodal.SandboxRecord {
+	if name := s.Tags["runner"]; name != "" {
+		s.Name = name
+		if at, err := time.Parse(time.RFC3339, s.Tags["given-at"]); err == nil {
+			s.CreatedAt = at
+		}
+	}
+	return s
+}
+
+// waits reports whether a sandbox was made to wait for a runner, and has none yet.
+func waits(s fakemodal.SandboxRecord) bool { return s.Tags["warm"] != "" && s.Tags["runner"] == "" }
 
 // endOf is when the sandbox ended, or now.
 func (v view) endOf(s fakemodal.SandboxRecord) time.Time {

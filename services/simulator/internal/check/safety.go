@@ -59,11 +59,14 @@ func (c *Checker) oneRunnerPerJob(v view) {
 // boundedLife is I5.
 func (c *Checker) boundedLife(v view) {
 	for _, s := range v.Sandboxes {
+		end := v.endOf(s)
+		if limit := c.deadline(s.CreatedAt, c.Limits.Warm); waits(s) && end.After(limit) {
+			c.reportf("I5", limit, 0, "sandbox %s waited for a runner for longer than %v", s.Name, c.Limits.Warm)
+		}
 		job, _, ok := wire.ParseRunnerName(s.Name)
 		if !ok {
 			continue
 		}
-		end := v.endOf(s)
 		took, busy := v.took[s.Name]
 		switch {
 		case !busy:

@@ -30,7 +30,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	for n := range o.Seeds {
 		story := exact.Options{
 			Seed: o.Seed + uint64(n), Jobs: o.Jobs, Safety: o.Safety, SurplusLimit: o.SurplusLimit, Intensity: o.Intensity,
-			MaxSandboxes: o.MaxSandboxes,
+			MaxSandboxes: o.MaxSandboxes, Warm: o.Warm,
 		}
 		if o.Calm {
 			story.Intensity = exact.Calm

@@ -15,6 +15,7 @@ type options struct {
 	Seeds        int           `default:"1" help:"How many seeds, one after the other."`
 	SurplusLimit time.Duration `default:"15m" help:"How long a sandbox may live of which nobody has any use."`
 	MaxSandboxes int           `help:"How many sandboxes may exist at a time; 0 for any number."`
+	Warm         int           `help:"How many sandboxes of a pool wait for a runner; 0 as the seed has it, which is up to 3, and less for none."`
 	Intensity    float64       `default:"1" help:"How often things go wrong, against the usual."`
 	Safety       bool          `help:"Faults never stop: nobody is promised to be served, but nothing forbidden may happen."`
 	Calm         bool          `help:"Nothing goes wrong, but what people do: jobs are cancelled and held, and take each other's runners."`

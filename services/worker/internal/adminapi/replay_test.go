@@ -57,6 +57,10 @@ func (o outside) Create(_ context.Context, r run.Runner, _ run.Pool, _ config.Se
 	return "sb-" + wire.RunnerName(r.Name.Job, r.Name.Attempt), o.createErr
 }
 
+func (outside) Give(context.Context, string, run.Runner, config.Secret) error {
+	return run.ErrNotMade
+}
+
 func (outside) Sight(context.Context, run.Job) (run.Sighting, error) {
 	return run.Sighting{Status: "queued"}, nil
 }

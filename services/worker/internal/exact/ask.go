@@ -20,7 +20,11 @@ func (t *task) Ask(ctx context.Context, id string, release bool) (says run.Evide
 	c := t.modal("ask " + id)
 	c.limit = askTimeout
 	err = t.do(ctx, c, func() error {
-		says = t.s.say(t.s.modal.boxes[id], release)
+		b := t.s.modal.boxes[id]
+		if release {
+			t.s.check.cools(t, b)
+		}
+		says = t.s.say(b, release)
 		deaf = says == ""
 		t.tellf("sandbox %s says %q", id, says)
 		return nil
@@ -50,6 +54,8 @@ func (s *Sim) say(b *box, release bool) run.Evidence {
 		return ""
 	case b.hung:
 		return run.Starting
+	case b.jit == "":
+		return s.sayWarm(b, release)
 	case b.hadJob():
 		return run.HasJob
 	case release && s.release(b, true), b.released:

@@ -71,9 +71,8 @@ func (c *checker) creates(r run.Runner, jit string) {
 	if known := c.s.gh.runners[r.Name]; known == nil || known.jit != jit {
 		return
 	}
-	for attempt := 1; attempt < r.Name.Attempt+3; attempt++ {
-		other := c.s.modal.running[run.Name{Job: r.Name.Job, Attempt: attempt}]
-		if other == nil || other.released || other.hadJob() {
+	for _, other := range c.s.modal.alive {
+		if other.name.Job != r.Name.Job || other.released || other.hadJob() {
 			continue
 		}
 		known := c.s.gh.runners[other.name]
@@ -127,6 +126,10 @@ func (c *checker) watch() {
 			c.surplus[b] = c.s.now
 			continue
 		}
+		if b.jit == "" && c.s.nobodyCanEnd() { // It does not end by itself for long, as one does whose runner gets no job.
+			since += every
+			c.surplus[b] = since
+		}
 		if idle := c.s.now - since; idle > c.s.SurplusLimit {
 			c.thatf(false, "I5", b.name.Job, "sandbox %s of %v has been of no use for %v", b.id, b.name, idle)
 			c.surplus[b] = c.s.now
@@ -148,6 +151,9 @@ func (c *checker) watch() {
 // usable reports whether a job waits that GitHub could give to the runner of a sandbox, at once or once it is approved. The
 // runner of a job that is held stays until it has been idle for too long.
 func (c *checker) usable(b *box) bool {
+	if b.jit == "" {
+		return c.s.wanted(b)
+	}
 	r := c.s.gh.runners[b.name]
 	if r == nil || r.jit != b.jit {
 		return false
@@ -198,6 +204,7 @@ func (c *checker) clean() {
 			c.thatf(false, "I6", name.Job, "the registration of %v is left: its record is %s, for %d, took %d", name, k.State, k.For, k.Took)
 		}
 	}
+	c.thatf(len(c.s.places.Warm) == 0, "I5", 0, "%d sandboxes wait on record, and none is to", len(c.s.places.Warm))
 	c.total["I6"]++
 	for _, record := range c.s.runs.records {
 		r := record.Value

@@ -9,7 +9,7 @@
 // At each call a worker can die, before or after the effect; an answer can get lost; the effect can come after the caller
 // has given up. Webhooks are lost, doubled, late and out of order, runners are taken by any job that they cover, sandboxes
 // crash, hang and die, and ingress, GitHub, Modal and the broker go away and come back, the broker with what a backup of it holds,
-// too.
+// too. In half of the stories sandboxes wait for runners (warm.go), and are given to them late, unheard or in vain.
 //
 // The checker (check.go) reads the models, never a metric or a log of the services. What the models know is written down
 // from GitHub's, Modal's and NATS's documents and behaviour; nothing of the adapters is used here.

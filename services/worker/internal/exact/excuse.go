@@ -1,11 +1,11 @@
 package exact
 
 import (
+	"slices"
 	"strings"
 	"time"
 
 	"modal-github-runner/services/worker/internal/places"
-	"modal-github-runner/services/worker/internal/run"
 )
 
 // Excuse is what does not hold, though no fault goes on any more, and is no violation: the system does not claim it.
@@ -38,32 +38,57 @@ func (c *checker) unfound(j *ghJob) bool {
 	return true
 }
 
-// unplaced are the runners whose places an old backup has forgotten: their sandboxes ran, or were on their way, when it came back.
+// unplaced are the runners, and the names of warm sandboxes, whose places an old backup has forgotten: their sandboxes ran, or were on
+// their way, when it came back.
 type unplaced map[string]bool
 
 // forgotten marks the places that were there before and are not in the old record.
-func (u unplaced) forgotten(before, old places.Record) {
-	for runner := range before.Held {
-		if _, ok := old.Held[runner]; !ok {
-			u[runner] = true
+func (u unplaced) forgotten(before, old places.Record, alive []*box) {
+	for name := range placesIn(before) {
+		if !placesIn(old)[name] {
+			u[name] = true
+		}
+	}
+	for _, b := range alive { // One may have been claimed since, and be on no record under its own name.
+		if name := b.place(); !placesIn(old)[name] && !known(old, b) {
+			u[name] = true
 		}
 	}
 }
 
+// known reports whether the record knows a warm sandbox by its id.
+func known(r places.Record, b *box) bool {
+	for _, w := range r.Warm {
+		if w.ID() == b.id {
+			return true
+		}
+	}
+	return claimedIn(r, b)
+}
+
 // taken forgets a name that gets a place for a sandbox that is yet to be made. What has one is adopted.
-func (u unplaced) taken(before, after places.Record, running map[run.Name]*box) {
-	for name := range after.Held {
-		if _, ok := before.Held[name]; ok || !u[name] {
-			continue
-		}
-		adopted := false
-		for other := range running {
-			adopted = adopted || places.Key(other) == name
-		}
-		if !adopted {
+func (u unplaced) taken(before, after places.Record, alive []*box) {
+	if len(u) == 0 {
+		return
+	}
+	had := placesIn(before)
+	for name := range placesIn(after) {
+		if u[name] && !had[name] && !slices.ContainsFunc(alive, func(b *box) bool { return b.place() == name }) {
 			delete(u, name)
 		}
 	}
+}
+
+// placesIn are the names that have a place.
+func placesIn(r places.Record) map[string]bool {
+	names := map[string]bool{}
+	for runner := range r.Held {
+		names[runner] = true
+	}
+	for name := range r.Warm {
+		names[name] = true
+	}
+	return names
 }
 
 // crowded checks that no more sandboxes run than may, but for those whose places were forgotten.
@@ -74,7 +99,7 @@ func (c *checker) crowded() {
 	}
 	placed := 0
 	for _, b := range c.s.modal.alive {
-		if !c.s.unplaced[places.Key(b.name)] {
+		if !c.s.unplaced[b.place()] {
 			placed++
 		}
 	}

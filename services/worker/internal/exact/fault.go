@@ -32,6 +32,9 @@ const (
 	ModalError      Fault = "Modal answers 503"
 	CreateLost      Fault = "create's answer lost"
 	CreateLate      Fault = "create works after its deadline"
+	GiveLost        Fault = "warm sandbox's answer lost, when it is given"
+	GiveLate        Fault = "warm sandbox given after the deadline"
+	WarmDies        Fault = "sandbox dies while it waits for a runner"
 	ModalCapacity   Fault = "Modal has no capacity"
 	ListFails       Fault = "list fails half-way"
 	TerminateLags   Fault = "terminate accepted, still running"
@@ -100,6 +103,9 @@ func kindsOfFaults() []kind {
 		{ModalError, 0.01, []string{"F65"}},
 		{CreateLost, 0.01, []string{"F45"}},
 		{CreateLate, 0.003, []string{"F45", "F64"}},
+		{GiveLost, 0.05, nil}, // There are few of them.
+		{GiveLate, 0.03, nil},
+		{WarmDies, 0.05, nil},
 		{ModalCapacity, 0.01, []string{"F46"}},
 		{ListFails, 0.02, []string{"F50"}},
 		{TerminateLags, 0.3, []string{"F49"}}, // Few are still running.

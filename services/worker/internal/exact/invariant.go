@@ -10,7 +10,7 @@ func Invariants() []Invariant {
 	return []Invariant{
 		{"I1", "what is acknowledged is on record"},
 		{"I2", "nothing is done at GitHub or Modal for a job that is not ours"},
-		{"I3", "of the runners launched for one job at most one can take a job, and no job runs twice"},
+		{"I3", "of the runners launched for one job at most one can take a job, no job runs twice, and no sandbox is two runners'"},
 		{"I4", "once faults have stopped, every job is served, over, or among the dead letters"},
 		{"I5", "no sandbox outlives its use, and none is ended while it works"},
 		{"I6", "no registration outlives its runner"},

@@ -21,9 +21,11 @@ const roomWait = 15 * time.Second
 // box is a sandbox. Its entrypoint settles whose the runner's time is, once: a job's, or the wish to end it.
 type box struct {
 	id        string
-	name      run.Name
+	name      run.Name // the runner's; zero while it waits for one
 	createdAt time.Time
-	jit       string
+	jit       string // empty while it waits for a runner
+	warm      warmth // zero if it was made for a runner
+	idle      time.Duration
 	dice      *dice
 	scheduled bool // Modal has a machine for it
 	started   bool // the entrypoint has started the runner
@@ -56,6 +58,7 @@ type modal struct {
 	running map[run.Name]*box
 	alive   []*box
 	serial  int
+	given   int // warm ones
 }
 
 func (t *task) modal(what string) call {
@@ -76,12 +79,8 @@ func (t *task) Create(ctx context.Context, r run.Runner, p run.Pool, jit config.
 		if t.s.modal.running[r.Name] != nil {
 			return run.ErrExists
 		}
-		if p.Name == gpuPool && t.s.now < t.s.gpusAway {
-			return &run.LimitedError{Until: t.s.time().Add(roomWait), Err: errors.New("modal: no GPU is free")}
-		}
-		if t.s.hits(ModalCapacity, t.dice) {
-			until := t.s.time().Add(t.dice.between(10*time.Second, time.Minute))
-			return &run.LimitedError{Until: until, Err: errors.New("modal: resource exhausted")}
+		if err := t.roomFor(p.Name); err != nil {
+			return err
 		}
 		t.s.check.creates(r, jit.Reveal())
 		id = t.s.startBox(r.Name, jit.Reveal(), p.IdleLimit, t.dice)
@@ -90,15 +89,35 @@ func (t *task) Create(ctx context.Context, r run.Runner, p run.Pool, jit config.
 	return id, err
 }
 
+// roomFor is what Modal says if it has no room for a sandbox of the pool.
+func (t *task) roomFor(pool string) error {
+	if pool == gpuPool && t.s.now < t.s.gpusAway {
+		return &run.LimitedError{Until: t.s.time().Add(roomWait), Err: errors.New("modal: no GPU is free")}
+	}
+	if t.s.hits(ModalCapacity, t.dice) {
+		until := t.s.time().Add(t.dice.between(10*time.Second, time.Minute))
+		return &run.LimitedError{Until: until, Err: errors.New("modal: resource exhausted")}
+	}
+	return nil
+}
+
 // startBox starts a sandbox, and what happens in it.
 func (s *Sim) startBox(name run.Name, jit string, idle time.Duration, d *dice) string {
 	s.modal.serial++
-	b := &box{id: fmt.Sprintf("sb-%d", s.modal.serial), name: name, createdAt: s.time(), jit: jit, dice: newDice(d.next()), idleSince: s.now}
-	s.modal.boxes[b.id], s.modal.running[name] = b, b
+	b := &box{id: fmt.Sprintf("sb-%d", s.modal.serial), name: name, createdAt: s.time(), jit: jit, idle: idle, dice: newDice(d.next()), idleSince: s.now}
+	s.modal.running[name] = b
+	s.boot(b, func(leaves bool) { s.begin(b, leaves) })
+	return b.id
+}
+
+// boot has a sandbox boot, and then do what it is for. Leaves says that its runner will go without a job.
+func (s *Sim) boot(b *box, then func(leaves bool)) {
+	s.modal.boxes[b.id] = b
 	s.modal.alive = append(s.modal.alive, b)
 	s.check.crowded()
 	boot := b.dice.between(2*time.Second, 8*time.Second)
-	crash, hang, leaves := s.hits(BootCrash, b.dice), s.hits(BootHang, b.dice), s.hits(RunnerLeaves, b.dice)
+	crash, hang := s.hits(BootCrash, b.dice), s.hits(BootHang, b.dice)
+	leaves := !b.warm.waits && s.hits(RunnerLeaves, b.dice)
 	b.deaf = s.hits(Deaf, b.dice)
 	waits := b.dice.between(0, 20*time.Minute)
 	if !s.hits(Unscheduled, b.dice) {
@@ -110,24 +129,25 @@ func (s *Sim) startBox(name run.Name, jit string, idle time.Duration, d *dice) s
 	switch {
 	case hang:
 		b.hung = true
-		return b.id
 	case crash:
 		s.after(boot, func() { s.endBox(b, "its sandbox ended: init_failure") })
-		return b.id
+	default:
+		s.after(boot, func() { then(leaves) })
 	}
-	s.after(boot, func() {
-		b.started = b.alive()
-		s.after(b.dice.between(time.Second, 4*time.Second), func() { s.online(b) })
-		if leaves {
-			s.after(b.dice.between(time.Second, time.Minute), func() {
-				if !b.hadJob() {
-					s.endBox(b, "its sandbox ended: success")
-				}
-			})
-		}
-		s.after(idle, func() { s.release(b, false) })
-	})
-	return b.id
+}
+
+// begin starts the runner of a sandbox.
+func (s *Sim) begin(b *box, leaves bool) {
+	b.started = b.alive()
+	s.after(b.dice.between(time.Second, 4*time.Second), func() { s.online(b) })
+	if leaves {
+		s.after(b.dice.between(time.Second, time.Minute), func() {
+			if !b.hadJob() {
+				s.endBox(b, "its sandbox ended: success")
+			}
+		})
+	}
+	s.after(b.idle, func() { s.release(b, false) })
 }
 
 // online is when the runner of a sandbox begins to wait for a job.
@@ -170,7 +190,9 @@ func (s *Sim) endBox(b *box, how string) {
 	}
 	b.ended = how
 	s.tellf(b.name.Job, "sandbox %s of runner %v: %s", b.id, b.name, how)
-	delete(s.modal.running, b.name)
+	if s.modal.running[b.name] == b {
+		delete(s.modal.running, b.name)
+	}
 	s.modal.alive = slices.DeleteFunc(s.modal.alive, func(a *box) bool { return a == b })
 	if b.runner != nil {
 		s.lostRunner(b.runner)
@@ -182,6 +204,8 @@ func (t *task) Find(ctx context.Context, name run.Name) (id string, err error) {
 	err = t.do(ctx, t.modal("find"), func() error {
 		if b := t.s.modal.running[name]; b != nil {
 			id = b.id
+		} else if n := slices.IndexFunc(t.s.modal.alive, func(b *box) bool { return b.warm.tag == name }); n >= 0 {
+			id = t.s.modal.alive[n].id
 		}
 		return nil
 	})
@@ -192,7 +216,7 @@ func (t *task) Find(ctx context.Context, name run.Name) (id string, err error) {
 func (t *task) LaunchedFor(ctx context.Context, job int64) (ids []string, err error) {
 	err = t.do(ctx, t.modal("list the job's sandboxes"), func() error {
 		for _, b := range t.s.modal.alive {
-			if b.name.Job == job {
+			if b.tag().Job == job {
 				ids = append(ids, b.id)
 			}
 		}
@@ -220,6 +244,7 @@ func (t *task) Terminate(ctx context.Context, id string) error {
 		if b == nil || !b.alive() {
 			return nil
 		}
+		t.s.check.cools(t, b)
 		end := func() { t.s.terminate(b) }
 		if t.s.hits(TerminateLags, t.dice) {
 			t.s.after(t.dice.between(time.Second, 30*time.Second), end)
@@ -236,10 +261,7 @@ func (t *task) List(ctx context.Context) (listed []sweep.Sandbox, err error) {
 	c.to, c.fails = time.Second, ListFails
 	err = t.do(ctx, c, func() error {
 		for _, b := range t.s.modal.alive {
-			j := t.s.gh.jobs[b.name.Job]
-			listed = append(listed, sweep.Sandbox{
-				ID: b.id, Name: b.name, CreatedAt: b.createdAt, Deployment: deployment, Repo: j.Owner + "/" + j.Repo, Pool: j.Pool,
-			})
+			listed = append(listed, t.s.listed(b))
 		}
 		return nil
 	})

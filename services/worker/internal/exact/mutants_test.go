@@ -77,7 +77,7 @@ func mutants() []mutant {
 		},
 		{
 			name: "a JIT configuration is told in an error", invariant: "I7", file: "launch/create.go",
-			old: `return run.Created{}, false, fmt.Errorf("create sandbox: %w", err)`, new: `return run.Created{}, false, fmt.Errorf("create sandbox with %s: %w", jit.Reveal(), err)`,
+			old: `return "", "", fmt.Errorf("create sandbox: %w", err)`, new: `return "", "", fmt.Errorf("create sandbox with %s: %w", jit.Reveal(), err)`,
 		},
 		{
 			name: "a job that was given up ends once more", invariant: "I8", file: "run/decide.go",
@@ -104,6 +104,30 @@ func mutants() []mutant {
 		{
 			name: "a worker tells an author while another may be at it", invariant: "I13", file: "run/notice.go",
 			old: "NoticeTime = 2 * time.Minute", new: "NoticeTime = time.Second",
+		},
+		{
+			name: "a warm sandbox that was claimed can be claimed again", invariant: "I3", file: "places/warm.go", flags: []string{"--warm=3"},
+			old: "delete(r.Warm, name)\n\tr, _ = r.charged(w.Place, now)\n\tplace", new: "r, _ = r.charged(w.Place, now)\n\tplace",
+		},
+		{
+			name: "a warm sandbox that is being ended can be claimed", invariant: "I5", file: "places/warm.go", flags: []string{"--warm=3"},
+			old: `return w.SandboxID != "" && !w.Ends`, new: `return w.SandboxID != ""`,
+		},
+		{
+			name: "a warm sandbox is ended whoever has it by now", invariant: "I5", file: "sweep/warmend.go", flags: []string{"--warm=3", "--intensity=5"},
+			old: "case err == nil && (evidence == run.Idle || evidence == run.HasJob):", new: "case false:",
+		},
+		{
+			name: "warm sandboxes that nobody wants any more stay", invariant: "I5", file: "places/keep.go", flags: []string{"--warm=3"},
+			old: "case kept[w.Pool] == wanted[w.Pool]:", new: "case false:",
+		},
+		{
+			name: "warm sandboxes of which nothing is on record stay", invariant: "I5", file: "sweep/places.go", flags: []string{"--warm=3", "--intensity=5"},
+			old: "end, err := endWarm(ctx, o.Fleet, strays[name], false, true)", new: "end, err := unended, error(nil)",
+		},
+		{
+			name: "warm sandboxes do not count", invariant: "I9", file: "places/use.go", flags: []string{"--warm=3", "--max-sandboxes=20"},
+			old: "if w.in(s) && (s == All || s == PoolScope(w.Pool)) {", new: "if _ = w; false {",
 		},
 		{
 			name: "a replay twice makes two runners", invariant: "I3", file: "run/replay.go",

@@ -11,7 +11,7 @@ import (
 // limits are the rules by which places are given: so many for all.
 type limits struct{ most int }
 
-func (limits) Sandbox(run.Job) places.Sandbox          { return places.Sandbox{Price: 0.0001} }
+func (limits) Sandbox(j run.Job) places.Sandbox        { return sandboxOf(j) }
 func (l limits) All() places.Limit                     { return places.Limit{Max: l.most} }
 func (limits) Pool(string) (places.Limit, float64)     { return places.Limit{}, 0 }
 func (limits) Owner(string) places.Limit               { return places.Limit{} }
@@ -46,9 +46,10 @@ func (t *task) Change(ctx context.Context, change func(places.Record) places.Rec
 			}
 			t.s.revision++
 			next = t.s.revision
-			t.s.unplaced.taken(before, after, t.s.modal.running)
+			t.s.unplaced.taken(before, after, t.s.modal.alive)
+			t.s.check.claims(after)
 			t.s.places, t.s.placesRevision = after, next
-			t.tellf("%d places held, %d promised", len(after.Held), len(after.Promised))
+			t.tellf("%d places held, %d promised%s", len(after.Held), len(after.Promised), warmInWords(after))
 			return nil
 		})
 		if !conflict {

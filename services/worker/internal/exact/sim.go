@@ -45,6 +45,9 @@ type Options struct {
 	NoMachines time.Duration
 	// MaxSandboxes is how many may exist at a time; 0 for any number.
 	MaxSandboxes int
+	// Warm is how many sandboxes wait for a runner ahead of time, and whether one with a GPU does: as the seed has it if it is 0, which is
+	// none in half of all stories and one to three in the others. Below 0 is none.
+	Warm int
 	// Settle is how long what is left may take once faults have stopped: three hours by default. A job whose end nobody told of
 	// is asked about after half an hour, when GitHub's limits leave room for it; a registration of which nothing is known goes an
 	// hour after it was first seen.
@@ -85,6 +88,7 @@ type Sim struct {
 	swept          map[sweep.Kind]int
 	open           int
 	healed         bool
+	healedAt       time.Duration
 	backups        []backup // oldest first
 
 	brokerDown, ingressDown, githubDown, modalDown, gpusAway time.Duration
@@ -109,6 +113,8 @@ type Result struct {
 	Conclusions     map[string]int
 	Waits, CPUWaits []time.Duration
 	Sandboxes       int
+	// Warm are those of them that waited for a runner and were given one.
+	Warm int
 	// InUse is which part of the places was in use while jobs waited for one; 0 if none did.
 	InUse float64
 	Dead  int
@@ -118,6 +124,7 @@ type Result struct {
 func New(o Options) *Sim {
 	o.Intensity, o.Rate, o.Workers = cmp.Or(o.Intensity, 1), cmp.Or(o.Rate, 8), cmp.Or(o.Workers, 4)
 	o.JobTime = cmp.Or(o.JobTime, time.Minute)
+	o.Warm = warmOf(o)
 	o.SurplusLimit, o.Settle = cmp.Or(o.SurplusLimit, 15*time.Minute), cmp.Or(o.Settle, 3*time.Hour)
 	s := &Sim{
 		Options: o, log: slog.New(slog.DiscardHandler),
@@ -171,7 +178,7 @@ func (s *Sim) Run() Result {
 // heal stops all faults.
 func (s *Sim) heal() {
 	s.tellf(0, "faults stop")
-	s.healed = true
+	s.healed, s.healedAt = true, s.now
 	s.brokerDown, s.githubDown, s.modalDown = min(s.brokerDown, s.now), min(s.githubDown, s.now), min(s.modalDown, s.now)
 	s.ingressDown = min(s.ingressDown, s.now)
 	s.gpusAway = min(s.gpusAway, s.now)
@@ -219,7 +226,7 @@ func (s *Sim) result() Result {
 	r := Result{
 		Seed: s.Seed, Jobs: len(s.gh.all), Steps: s.steps, Took: s.now, Violations: s.check.found, Excused: s.check.excused,
 		Faults: s.faults, Swept: s.swept, Checks: s.check.total,
-		Conclusions: map[string]int{}, Sandboxes: s.modal.serial, InUse: s.check.inUse(),
+		Conclusions: map[string]int{}, Sandboxes: s.modal.serial, Warm: s.modal.given, InUse: s.check.inUse(),
 	}
 	for _, j := range s.gh.all {
 		if j.nature != ours {
@@ -262,8 +269,11 @@ func (r Result) Quantile(q float64) time.Duration {
 // String is a summary for people.
 func (r Result) String() string {
 	limited := ""
+	if r.Warm > 0 {
+		limited = fmt.Sprintf(", %d of which waited for their runners", r.Warm)
+	}
 	if r.InUse > 0 {
-		limited = fmt.Sprintf(", %.1f %% of the places in use while jobs waited for one", 100*r.InUse)
+		limited += fmt.Sprintf(", %.1f %% of the places in use while jobs waited for one", 100*r.InUse)
 	}
 	return fmt.Sprintf(`seed %d: %d violations, %d excused
   jobs       %d in %v of virtual time, in %d steps

@@ -34,7 +34,8 @@ type task struct {
 	s     *Sim
 	w     *worker
 	life  int
-	about int64 // the job, for the story
+	about int64  // the job, for the story
+	sweep string // the name of the sweep that it is a run of, if it is one
 	dice  *dice
 	yield func(time.Duration) bool
 }

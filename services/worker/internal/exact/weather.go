@@ -21,18 +21,13 @@ type loop struct {
 // task that runs them.
 func (s *Sim) newLoops() []*loop {
 	orphans := &sweep.Orphans{
-		Rules: s.rules(), Scope: scopeOf, Deployment: func(context.Context) (string, error) { return deployment, nil },
-		Each: func(n int, do func(int)) { // A task does one thing at a time.
-			for i := range n {
-				do(i)
-			}
-		},
+		Rules: s.rules(), Scope: scopeOf, Deployment: func(context.Context) (string, error) { return deployment, nil }, Each: oneByOne,
 	}
 	line := &sweep.Line{Rules: s.rules()}
 	registrations, stuck := &sweep.Registrations{Scope: scopeOf, Named: s.repos()}, &sweep.Stuck{}
 	deliveries := &sweep.Deliveries{App: true, Admit: func(run.Job) error { return nil }, Log: slog.New(slog.DiscardHandler)}
 	unqueued := &sweep.Unqueued{Pool: poolOf, Admit: func(run.Job) error { return nil }, Named: s.repos(), Log: slog.New(slog.DiscardHandler)}
-	return []*loop{
+	loops := []*loop{
 		{"orphans", 15 * time.Second, func(t *task, ctx context.Context) (sweep.Report, error) {
 			orphans.Fleet, orphans.Ledger, orphans.Handler, orphans.Places, orphans.Now = t, t, t.launcher(), t, t.time
 			return orphans.RunOnce(ctx)
@@ -58,6 +53,17 @@ func (s *Sim) newLoops() []*loop {
 			return deliveries.RunOnce(ctx)
 		}},
 	}
+	if s.Warm > 0 {
+		loops = append(loops, s.warmLoops()...)
+	}
+	return loops
+}
+
+// oneByOne is what a task can do about many things: one at a time.
+func oneByOne(n int, do func(int)) {
+	for i := range n {
+		do(i)
+	}
 }
 
 // lead has the worker sweep for as long as it lives and still leads.
@@ -70,11 +76,12 @@ func (s *Sim) lead(w *worker, leads func() bool) {
 			if w.life != life || !w.alive || !leads() {
 				return
 			}
-			if l.name == "line" && s.nobodyWaits() { // It would look, and see that.
+			if l.name == "line" && s.nobodyWaits() || l.name == warmLoop && s.allWarm() { // It would look, and see that.
 				s.after(l.every, once)
 				return
 			}
 			s.spawn(w, 0, s.hands, func(t *task) {
+				t.sweep = l.name
 				ctx, cancel := context.WithDeadline(context.Background(), t.time().Add(10*time.Minute))
 				defer cancel()
 				report, err := l.once(t, ctx)

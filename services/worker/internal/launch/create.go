@@ -44,10 +44,10 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	defer span.End()
 	act, cancel := context.WithDeadline(ctx, r.Until.Add(-recordTime))
 	var made run.Created
-	var adopted bool
+	outcome := ""
 	err := unasked(h.stillWanted(act, r))
 	if err == nil {
-		made, adopted, err = h.make(act, r)
+		made, outcome, err = h.make(act, r)
 	}
 	cancel()
 
@@ -59,12 +59,6 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 		if !errors.Is(err, errUnwanted) {
 			span.SetStatus(codes.Error, err.Error())
 		}
-		h.Observer.Launched(r.Job.Pool, outcomeOf(err))
-		h.Log.LogAttrs(ctx, levelOf(err), "runner not launched", append(runnerAttrs(r),
-			slog.String("outcome", outcomeOf(err)), slog.Any("err", err))...)
-		if over, failure := h.takenOver(ctx, r); over || failure != nil {
-			return failure
-		}
 		return h.createFailed(ctx, r, err)
 	}
 	defer h.step("record", h.Now())
@@ -72,12 +66,10 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	if err != nil {
 		return err
 	}
-	if err := h.tell(ctx, func(record places.Record) places.Record { return record.Created(places.KindOf(r.Job, h.Rules)) }); err != nil {
+	if err := h.tell(ctx, func(record places.Record) places.Record {
+		return record.Created(places.KindOf(r.Job, h.Rules)).Discard(places.Key(r.Name)) // Whose the sandbox is, is on record by now.
+	}); err != nil {
 		return err
-	}
-	outcome := "launched"
-	if adopted {
-		outcome = "adopted"
 	}
 	span.SetAttributes(attribute.String("outcome", outcome), attribute.String("sandbox_id", made.SandboxID))
 	placed, err := h.decide(ctx, cmp.Or(saved.For, r.Job.ID), run.Placed{Runner: r.Name})
@@ -115,10 +107,10 @@ func (h *handling) stillWanted(ctx context.Context, r run.Runner) error {
 
 func (h *handling) fresh(j run.Job) bool { return h.Now().Sub(j.CreatedAt) < freshFor }
 
-// make registers the runner and starts its sandbox, or finds that this was done before.
-func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, adopted bool, err error) {
+// make registers the runner and starts its sandbox, or gives it a warm one, or finds that this was done before: outcome says which.
+func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, outcome string, err error) {
 	if err := h.Ready(r.Job); err != nil { // A registration without a sandbox is of no use, and costs GitHub's budget.
-		return run.Created{}, false, unasked(err)
+		return run.Created{}, "", unasked(err)
 	}
 	githubID, jit, err := h.register(ctx, r)
 	if _, limited := errors.AsType[*run.LimitedError](err); limited { // It was not sent, or GitHub did nothing about it.
@@ -126,41 +118,58 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ad
 	}
 	if errors.Is(err, run.ErrExists) {
 		var id string
-		if id, err = h.Fleet.Find(ctx, r.Name); err != nil {
-			return run.Created{}, false, fmt.Errorf("find sandbox: %w", err)
+		if id, err = h.existing(ctx, r); err != nil {
+			return run.Created{}, "", err
 		}
 		if id != "" {
-			return run.Created{SandboxID: id}, true, nil
+			return run.Created{SandboxID: id}, "adopted", nil
 		}
 		githubID, jit, err = h.replace(ctx, r)
 	} else if err == nil && r.GitHubID != 0 {
 		err = errUsed
 	}
 	if err != nil {
-		return run.Created{}, false, fmt.Errorf("register runner: %w", err)
+		return run.Created{}, "", fmt.Errorf("register runner: %w", err)
 	}
 	// The last look before money is spent: the job may have been cancelled, or taken by another runner.
 	known, err := h.decideRunner(ctx, r.Name, run.Registered{GitHubID: githubID})
 	if err != nil {
-		return run.Created{}, false, err
+		return run.Created{}, "", err
 	}
 	if known.State != run.Launching || known.For == 0 {
-		return run.Created{}, false, errUnwanted
+		return run.Created{}, "", errUnwanted
 	}
 	if err := h.alone(ctx, known); err != nil {
-		return run.Created{}, false, err
+		return run.Created{}, "", err
 	}
-	if err := h.proceed(ctx, known); err != nil {
-		return run.Created{}, false, err
+	id, outcome, err := h.house(ctx, known, r.MayComeLate(), jit)
+	return run.Created{GitHubID: githubID, SandboxID: id}, outcome, err
+}
+
+// house gives the runner the warm sandbox that it has claimed, or creates one. An earlier try may have asked for one, as late says: then this
+// one must bear the same name.
+func (h *handling) house(ctx context.Context, r run.Runner, late bool, jit config.Secret) (id, outcome string, err error) {
+	warm, err := h.proceed(ctx, r, !late)
+	if err != nil {
+		return "", "", err
 	}
-	id, err := h.start(ctx, known, jit)
-	if e, ok := errors.AsType[*modalError](err); ok && r.MayComeLate() {
+	if warm != "" {
+		given, err := h.give(ctx, r, warm, jit)
+		if err != nil {
+			return "", "", fmt.Errorf("give warm sandbox: %w", err)
+		}
+		if given {
+			return warm, "warm", nil
+		}
+	}
+	id, err = h.start(ctx, r, jit)
+	if e, ok := errors.AsType[*modalError](err); ok && late {
 		e.none = false // An earlier try may have made one.
 	}
 	if err != nil {
-		return run.Created{}, false, fmt.Errorf("create sandbox: %w", err)
+		return "", "", fmt.Errorf("create sandbox: %w", err)
 	}
-	return run.Created{GitHubID: githubID, SandboxID: id}, false, nil
+	return id, "launched", nil
 }
 
 func (h *handling) register(ctx context.Context, r run.Runner) (id int64, jit config.Secret, err error) {

@@ -69,7 +69,7 @@ func (f *fuse) call(do func()) bool {
 	return !f.blown
 }
 
-// sandbox is one of Modal's. Its runner can take a job only if its registration is still there.
+// sandbox is one of Modal's. Its runner can take a job only if its registration is still there. One without a JIT configuration is warm.
 type sandbox struct {
 	id, jit string
 	name    run.Name
@@ -112,9 +112,11 @@ type world struct {
 	keepsRoom     context.Context        //nolint:containedctx // that of who was let pass last
 	registerErr   func(run.Runner) error // what Register answers instead, if not nil
 	createErr     func(run.Runner) (effect bool, err error)
-	untrusted     map[int64]bool // jobs that go to the pool forks
-	noForks       atomic.Bool    // there is no pool for them
-	onlyPrivate   atomic.Bool    // the pool default trusts no public repository
+	giveErr       func() (effect bool, err error) // what Give answers instead, if not nil
+	spec          string                          // of all sandboxes; those that are warm are of "as the pool"
+	untrusted     map[int64]bool                  // jobs that go to the pool forks
+	noForks       atomic.Bool                     // there is no pool for them
+	onlyPrivate   atomic.Bool                     // the pool default trusts no public repository
 	log           slog.Handler
 	admitErr      func() error // what Admit answers instead, if not nil
 	readyErr      error        // what Ready answers
@@ -261,11 +263,36 @@ func (w worker) Create(_ context.Context, r run.Runner, _ run.Pool, jit config.S
 		if other := w.live(r.Name.Job); other != nil {
 			w.violations = append(w.violations, fmt.Sprintf("%v was created while %v lives for the same job", r.Name, other.name))
 		}
+		if most := w.rules.Fleet.Max; most > 0 && w.running() >= most {
+			w.violations = append(w.violations, fmt.Sprintf("%v was created though %d run, which is the most", r.Name, most))
+		}
 		w.serial++
 		w.sandboxes = append(w.sandboxes, &sandbox{id: fmt.Sprintf("sb-%d", w.serial), name: r.Name, jit: jit.Reveal(), running: true})
 		id = fmt.Sprintf("sb-%d", w.serial)
 	})
 	return id, errors.Join(crash, err)
+}
+
+func (w worker) Give(_ context.Context, id string, r run.Runner, jit config.Secret) (err error) {
+	crash := w.do(func() {
+		n := slices.IndexFunc(w.sandboxes, func(s *sandbox) bool { return s.id == id })
+		effect := n >= 0 && w.sandboxes[n].running
+		if effect && w.giveErr != nil {
+			effect, err = w.giveErr()
+		} else if !effect {
+			err = run.ErrNotMade
+		}
+		if !effect {
+			return
+		}
+		switch s := w.sandboxes[n]; {
+		case s.jit == "":
+			s.name, s.jit = r.Name, jit.Reveal()
+		case s.name != r.Name || s.jit != jit.Reveal():
+			err = run.ErrNotMade
+		}
+	})
+	return errors.Join(crash, err)
 }
 
 func (w worker) Find(_ context.Context, name run.Name) (id string, err error) {
@@ -297,6 +324,13 @@ func (w worker) Ask(_ context.Context, id string, release bool) (answer run.Evid
 			}
 			if w.unscheduled {
 				answer = run.Unscheduled
+				if release {
+					answer, s.running = run.ReleasedNow, false
+				}
+				return
+			}
+			if s.jit == "" && w.askErr == nil {
+				answer = run.Warm
 				if release {
 					answer, s.running = run.ReleasedNow, false
 				}
@@ -381,7 +415,16 @@ func (w worker) Bury(_ context.Context, j run.Job, reason string) error {
 
 // Change is a compare-and-set that meets no other: a worker can die before it or after it.
 func (w worker) Change(_ context.Context, change func(places.Record) places.Record) (revision uint64, err error) {
-	err = w.do(func() { w.places = change(w.places) })
+	err = w.do(func() {
+		w.places = change(w.places)
+		claimed := map[string]string{}
+		for runner, place := range w.places.Held {
+			if other, twice := claimed[place.SandboxID]; twice && place.SandboxID != "" {
+				w.violations = append(w.violations, fmt.Sprintf("%s and %s have claimed sandbox %s", runner, other, place.SandboxID))
+			}
+			claimed[place.SandboxID] = runner
+		}
+	})
 	return 1, err
 }
 

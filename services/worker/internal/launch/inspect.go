@@ -51,6 +51,9 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 		}
 		return h.gone(ctx, r, reason)
 	}
+	if evidence == run.ReleasedNow { // By whom is on no record, as after a backup was restored.
+		return h.gone(ctx, r, "it was asked to end, and takes no job any more")
+	}
 	if limit := h.poolOf(r).StartLimit(); evidence == run.Unscheduled && h.age(r) >= limit {
 		return h.gone(ctx, r, fmt.Sprintf("Modal has not scheduled its sandbox within %v", limit))
 	}
@@ -113,6 +116,7 @@ func (h *handling) ask(ctx context.Context, r run.Runner, release bool) (run.Evi
 	pool := h.poolOf(r)
 	switch age := h.age(r); {
 	case err == nil && evidence == run.Starting && age >= pool.StartLimit():
+	case err == nil && evidence == run.Warm: // It was never given, though somebody took it for the runner's.
 	case err == nil || age < pool.StartLimit()+pool.IdleLimit+busyLag:
 		return evidence, wrapped("ask sandbox", err)
 	}

@@ -47,6 +47,10 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 			name: "unless GitHub knows of a job that it has: a job can spoil what answers", state: run.Waiting, runner: first, after: 20 * time.Minute,
 			change: func(w *world) { w.evidence, w.busy = run.Starting, true },
 		},
+		{
+			name: "one that was asked to end, of which a restored record does not know, is replaced", state: run.Waiting, runner: second, after: 62 * time.Second,
+			change: func(w *world) { w.evidence = run.ReleasedNow },
+		},
 		{name: "one that Modal has not scheduled is waited for until the pool's limit", change: func(w *world) { w.unscheduled = true }, after: 5 * time.Minute, state: run.Waiting, runner: first},
 		{name: "then it is given up", change: func(w *world) { w.unscheduled = true }, after: 7 * time.Minute, state: run.Waiting, runner: second},
 		{

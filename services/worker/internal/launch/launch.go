@@ -220,7 +220,7 @@ func (h *handling) want(ctx context.Context, e run.Launch) error {
 		if e.Job, err = h.admitted(ctx, e.Job); err != nil || e.Job.ID == 0 {
 			return err
 		}
-		if err := h.enter(ctx, e); err != nil {
+		if err := h.enter(ctx, e, known); err != nil {
 			return h.awaits(ctx, e.Job, err)
 		}
 	case run.Launched:

@@ -23,7 +23,7 @@ import (
 func launcher(w *world, f *fuse) *launch.Launcher {
 	as := worker{world: w, fuse: f}
 	return launch.New(launch.Options{
-		Ledger: as, Forge: as, Authors: as, Fleet: as, Queue: as, Places: as, Rules: w.rules, Observer: discard{}, Log: slog.New(w.log),
+		Ledger: as, Forge: as, Authors: as, Fleet: as, Queue: as, Places: as, Rules: specified{w.rules, w.spec}, Observer: discard{}, Log: slog.New(w.log),
 		PoolOf: func(j run.Job) (run.Pool, error) {
 			if j.Untrusted != "" && j.Pool != "forks" {
 				return run.Pool{}, errors.New("not for untrusted jobs")

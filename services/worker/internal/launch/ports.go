@@ -59,15 +59,23 @@ type Inventory interface {
 	LaunchedFor(ctx context.Context, job int64) (ids []string, err error)
 }
 
-// Fleet runs sandboxes at Modal.
-type Fleet interface {
-	Inventory
-
+// Housing gives runners their sandboxes.
+type Housing interface {
 	// Create starts the sandbox of the runner, under the runner's name. It returns run.ErrExists if one of that name
 	// runs; after any other error there may be one, unless it says that there is none; see run.ErrNotMade.
 	Create(ctx context.Context, r run.Runner, p run.Pool, jit config.Secret) (id string, err error)
+	// Give has a warm sandbox become the runner's, whose registration jit is of. Given again to one runner and registration it is given
+	// once. run.ErrNotMade says for sure that it has not, and never will: it has ended, or is another's; after any other error it may have.
+	Give(ctx context.Context, id string, r run.Runner, jit config.Secret) error
+}
+
+// Fleet runs sandboxes at Modal.
+type Fleet interface {
+	Inventory
+	Housing
+
 	// Ask asks a sandbox whether its runner has a job. With release, a runner that has none is ended at once, and takes
-	// none any more, unless it is run.Starting. A sandbox that gives no answer is an error.
+	// none any more, unless it is run.Starting; so is a warm sandbox. A sandbox that gives no answer is an error.
 	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)
 	// Fate tells how a sandbox is or how it ended, with the end of its log if withLog is set.
 	Fate(ctx context.Context, id string, withLog bool) (run.Fate, error)
@@ -92,14 +100,14 @@ type Places interface {
 
 // Observer is told what happened, for metrics. It must not block.
 type Observer interface {
-	// Launched is told how each launch ended: launched, adopted, unwanted, no_image, rate_limited, capacity, refused, invalid,
+	// Launched is told how each launch ended: launched, warm, adopted, unwanted, no_image, rate_limited, capacity, refused, invalid,
 	// timeout or error; or what it had to wait for, a places.Kind.
 	Launched(pool, outcome string)
 	// QueueToLaunch is the time from the webhook to the sandbox.
 	QueueToLaunch(pool string, d time.Duration)
 	// QueueToStart is the time from the webhook to the runner's taking the job.
 	QueueToStart(pool string, d time.Duration)
-	// Step is the time that one step of a launch took: origin, intent, jit, create or record.
+	// Step is the time that one step of a launch took: origin, intent, jit, give, create or record.
 	Step(step string, d time.Duration)
 	// Buried is told of each dead letter.
 	Buried()

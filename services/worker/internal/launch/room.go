@@ -16,13 +16,18 @@ const comeBack = 10 * time.Minute
 
 // enter gives a runner that is to be launched a place, or returns the places.Obstacle in a run.LimitedError. The place comes
 // before the intent: a runner that waits for one is nothing yet, and nobody need tidy up after it. The look for room at GitHub comes
-// before both (admitted), so that of thousands that wait for GitHub none has a place.
+// before both (admitted), so that of thousands that wait for GitHub none has a place. Where there is room for no other sandbox it has a
+// warm one with the place, unless one of its own may come late.
 //
 // A runner that has its place of an earlier try, which may have made a sandbox, waits here, too: as long as nothing more is tried, its
 // record grows old, and once there is no sandbox its place goes to another. Without a sandbox the place is given back by whoever has the
 // launch to themselves (proceed).
-func (h *handling) enter(ctx context.Context, e run.Launch) error {
-	held, err := h.place(ctx, e.Runner, e.Job, places.Record.Take)
+func (h *handling) enter(ctx context.Context, e run.Launch, known run.Runner) error {
+	take := places.Record.TakeWarm
+	if known.MayComeLate() {
+		take = places.Record.Take
+	}
+	held, err := h.place(ctx, e.Runner, e.Job, take)
 	if held && err == nil {
 		r, _, loadErr := h.Ledger.LoadRunner(ctx, e.Runner)
 		if loadErr != nil {
@@ -39,10 +44,20 @@ func (h *handling) enter(ctx context.Context, e run.Launch) error {
 }
 
 // proceed returns nil if the launch may have its sandbox by now, or the places.Obstacle in a run.LimitedError: its place may have
-// been given to it a while ago, for an earlier try. Whoever gives it back has the launch to themselves, as here.
-func (h *handling) proceed(ctx context.Context, r run.Runner) error {
-	_, err := h.place(ctx, r.Name, r.Job, places.Record.Proceed)
-	return err
+// been given to it a while ago, for an earlier try. Whoever gives it back has the launch to themselves, as here. warm is the warm sandbox
+// that it is to have, if it has claimed one; it does so now if claim is set and there is one.
+func (h *handling) proceed(ctx context.Context, r run.Runner, claim bool) (warm string, err error) {
+	_, err = h.place(ctx, r.Name, r.Job, func(
+		record places.Record, a places.Ask, rules places.Rules, now time.Time,
+	) (places.Record, *places.Obstacle) {
+		record, obstacle := record.Proceed(a, rules, now)
+		if obstacle == nil && claim {
+			record = record.Claim(a, now)
+		}
+		warm = record.WarmOf(a.Runner)
+		return record, obstacle
+	})
+	return warm, err
 }
 
 // place asks the record for the runner's place, by Take or Proceed, and reports whether it had it already.

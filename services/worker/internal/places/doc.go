@@ -19,9 +19,12 @@
 // Against a day's budget a launch counts with what it may cost, for an hour at most (money.go): else all who wait for a new day
 // would go at its first moment, when nothing has been spent.
 //
+// A sandbox that waits for a runner (warm.go) is nobody's place, but counts and costs as one of its pool. How many there are to be is
+// decided here, too (keep.go): they fill what no launch asks for, and go as soon as somebody waits.
+//
 // The record also has what is spent today, how fast each pool may create (AIMD), each pool's breaker, and what an operator has
 // paused, since each of them decides the same question for all workers at once.
 //
-// The rules (record.go, take.go, obstacle.go, money.go, pool.go, line.go, queue.go) are pure; Book (book.go) keeps the record. No call to
-// GitHub or Modal may ever live here.
+// The rules (record.go, take.go, obstacle.go, money.go, pool.go, line.go, queue.go, warm.go, keep.go) are pure; Book (book.go) keeps
+// the record. No call to GitHub or Modal may ever live here.
 package places

@@ -30,8 +30,13 @@ func (r Record) charged(p Place, now time.Time) (Record, float64) {
 		r.Day, r.Spent = today, map[Scope]float64{}
 	}
 	cost := p.cost(now)
-	if cost > 0 {
-		for _, s := range p.scopes() {
+	scopes := p.scopes()
+	payers := scopes[:]
+	if p.Owner == "" { // A warm one is no repository's.
+		payers = scopes[:2]
+	}
+	for _, s := range payers {
+		if cost > 0 {
 			r.Spent[s] += cost
 		}
 	}
@@ -75,6 +80,11 @@ func (r Record) Cost(s Scope, now time.Time) float64 {
 			cost += p.cost(now)
 		}
 	}
+	for _, w := range r.Warm {
+		if w.Price > 0 && w.in(s) {
+			cost += w.cost(now)
+		}
+	}
 	return cost
 }
 
@@ -85,6 +95,11 @@ func (r Record) Due(s Scope, now time.Time) float64 {
 	for _, p := range r.Held {
 		if p.Price > 0 && p.in(s) {
 			due += p.due(now)
+		}
+	}
+	for _, w := range r.Warm {
+		if w.Price > 0 && w.in(s) {
+			due += w.cost(now)
 		}
 	}
 	for job, p := range r.Promised {

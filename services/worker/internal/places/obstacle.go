@@ -46,6 +46,11 @@ func (r Record) obstacle(a Ask, rules Rules, now time.Time) *Obstacle {
 	if o := r.lacks(a, rules, uses, now); o != nil {
 		return o
 	}
+	return r.queued(a, now)
+}
+
+// queued is that others stand in line for what a launch needs.
+func (r Record) queued(a Ask, now time.Time) *Obstacle {
 	if now.Sub(r.Sorted).Abs() >= forsaken {
 		return nil
 	}

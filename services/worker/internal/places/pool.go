@@ -166,10 +166,18 @@ func (r Record) Created(kind string) Record {
 	return r.withPool(kind, p)
 }
 
-// Exhausted tells that Modal had no room for a sandbox of the kind.
+// Exhausted tells that Modal had no room for a sandbox of the kind that somebody waits for.
 func (r Record) Exhausted(kind string, now time.Time) Record {
+	if r.Pools[kind].cutLately(now) {
+		return r
+	}
+	return r.Crowded(kind, now).shortOf(KindScope(kind), now)
+}
+
+// Crowded tells that Modal had no room for a sandbox of the kind that nobody waits for.
+func (r Record) Crowded(kind string, now time.Time) Record {
 	p := r.Pools[kind]
-	if now.Sub(p.Cut).Abs() < cutEvery { // What is further ahead comes of a clock that was wrong.
+	if p.cutLately(now) {
 		return r
 	}
 	switch p.Rate {
@@ -179,8 +187,11 @@ func (r Record) Exhausted(kind string, now time.Time) Record {
 		p.Rate = math.Max(slowestRate, p.Rate/2)
 	}
 	p.Cut, p.Next = now, now.Add(time.Duration(float64(time.Second)/p.Rate))
-	return r.withPool(kind, p).shortOf(KindScope(kind), now)
+	return r.withPool(kind, p)
 }
+
+// cutLately reports whether what is told now was asked for before the last cut. What is further ahead comes of a clock that was wrong.
+func (p Pool) cutLately(now time.Time) bool { return now.Sub(p.Cut).Abs() < cutEvery }
 
 // Failed tells that a runner of the kind did not start, for why; for good says that no other would either. It may be told often.
 func (r Record) Failed(kind, runner, why string, forGood bool, now time.Time) Record {

@@ -66,6 +66,9 @@ type Sandbox struct {
 	Kind string `json:"kind,omitempty"`
 	// Rate is how many of a kind that is not the pool's own may be created in a second; zero is no limit but the pool's.
 	Rate float64 `json:"rate,omitempty"`
+	// Spec tells the sandboxes of a pool as the pools file defines it now from all others; empty if labels of the job, or its repository,
+	// make it one of its own. A job can have a warm sandbox of the same.
+	Spec string `json:"spec,omitempty"`
 }
 
 // Rules are what the pools file says.
@@ -144,6 +147,8 @@ type Place struct {
 
 	// Since is when it was taken or promised.
 	Since time.Time `json:"since"`
+	// SandboxID is Modal's id of the warm sandbox that is to become the runner's; empty if it gets one of its own.
+	SandboxID string `json:"sandbox_id,omitempty"`
 }
 
 // Record is what all workers share. It is never changed in place.
@@ -151,6 +156,9 @@ type Record struct {
 	// Held are places by runner; Promised, by job.
 	Held     map[string]Place `json:"held,omitempty"`
 	Promised map[int64]Place  `json:"promised,omitempty"`
+	// Warm are the sandboxes that wait for a runner, by their names, and those that were asked for; Warmed is the number of the last name.
+	Warm   map[string]Warm `json:"warm,omitempty"`
+	Warmed int64           `json:"warmed,omitempty"`
 	// Short is since when somebody has been waiting for want of a scope.
 	Short map[Scope]time.Time `json:"short,omitempty"`
 	// Sorted is when the line was last looked at.
@@ -184,7 +192,7 @@ const (
 
 // clone is a copy whose maps can be changed.
 func (r Record) clone() Record {
-	r.Held, r.Promised, r.Short = cloned(r.Held), cloned(r.Promised), cloned(r.Short)
+	r.Held, r.Promised, r.Warm, r.Short = cloned(r.Held), cloned(r.Promised), cloned(r.Warm), cloned(r.Short)
 	r.Turns, r.Pools, r.Spent, r.Paused = cloned(r.Turns), cloned(r.Pools), cloned(r.Spent), cloned(r.Paused)
 	return r
 }
@@ -219,6 +227,9 @@ func (r Record) Free(runner string, now time.Time) (Record, float64) {
 	delete(r.Held, runner)
 	if state, ok := r.Pools[p.kind()]; ok {
 		r.Pools[p.kind()] = state.left(runner, now)
+	}
+	if p.SandboxID != "" {
+		r = r.abandoned(p, now)
 	}
 	r, cost := r.charged(p, now)
 	return r.pruned(), cost

@@ -14,6 +14,7 @@ func TestSameKnowsEachFieldOfARecord(t *testing.T) {
 	base := places.Record{
 		Held:     map[string]places.Place{"1.1": {}},
 		Promised: map[int64]places.Place{1: {}},
+		Warm:     map[string]places.Warm{"warm-1": {}},
 		Pools:    map[string]places.Pool{"default": {}},
 	}
 	if empty := (places.Record{}); !empty.Same(places.Record{Held: map[string]places.Place{}, Short: map[places.Scope]time.Time{}}) {
@@ -39,6 +40,14 @@ func TestSameKnowsEachFieldOfARecord(t *testing.T) {
 		r = base
 		r.Promised = map[int64]places.Place{1: p}
 		changed("a promise's "+reflect.TypeFor[places.Place]().FieldByIndex(path).Name, r)
+	}
+	for _, path := range leaves(reflect.TypeFor[places.Warm]()) {
+		var w places.Warm
+		leaf := reflect.ValueOf(&w).Elem().FieldByIndex(path)
+		leaf.Set(filled(leaf.Type()))
+		r := base
+		r.Warm = map[string]places.Warm{"warm-1": w}
+		changed("a warm sandbox's "+reflect.TypeFor[places.Warm]().FieldByIndex(path).Name, r)
 	}
 	r := base
 	r.Pools = map[string]places.Pool{"default": {Why: "boom"}}
@@ -70,6 +79,8 @@ func filled(of reflect.Type) reflect.Value {
 		v.SetFloat(7)
 	case int64, time.Duration:
 		v.SetInt(7)
+	case bool:
+		v.SetBool(true)
 	default: // a map
 		v.Set(reflect.MakeMap(of))
 		v.SetMapIndex(filled(of.Key()), reflect.Zero(of.Elem()))

@@ -77,17 +77,29 @@ func (r Record) isPromised(job int64, now time.Time) bool {
 // which must be a clone's, are changed.
 func (r Record) given(a Ask, turn bool, rules Rules, now time.Time) Record {
 	if turn {
-		r.Turn++
-		r.Turns[RepoScope(a.Owner, a.Repo)], r.Turns[a.part()] = r.Turn, r.Turn
-		_, rate := rules.Pool(a.Pool)
-		r.Pools[a.Pool] = r.Pools[a.Pool].paced(rate, now)
-		if a.kind() != a.Pool {
-			r.Pools[a.kind()] = r.Pools[a.kind()].paced(a.Rate, now)
-		}
-		r.Pools[a.kind()] = r.Pools[a.kind()].begun(a, now)
-	} else if p := r.Pools[a.kind()]; p.Probe != "" && p.Probe == probeOf(a.Job) {
+		return r.turned(a).paced(a, rules, now)
+	}
+	if p := r.Pools[a.kind()]; p.Probe != "" && p.Probe == probeOf(a.Job) {
 		p.Probe = a.Runner
 		r.Pools[a.kind()] = p
 	}
+	return r
+}
+
+// turned is the record after a turn of the repository of a. Its maps, which must be a clone's, are changed.
+func (r Record) turned(a Ask) Record {
+	r.Turn++
+	r.Turns[RepoScope(a.Owner, a.Repo)], r.Turns[a.part()] = r.Turn, r.Turn
+	return r
+}
+
+// paced is the record after a sandbox was let go, of which so many a second may be. Its maps, which must be a clone's, are changed.
+func (r Record) paced(a Ask, rules Rules, now time.Time) Record {
+	_, rate := rules.Pool(a.Pool)
+	r.Pools[a.Pool] = r.Pools[a.Pool].paced(rate, now)
+	if a.kind() != a.Pool {
+		r.Pools[a.kind()] = r.Pools[a.kind()].paced(a.Rate, now)
+	}
+	r.Pools[a.kind()] = r.Pools[a.kind()].begun(a, now)
 	return r
 }

@@ -24,7 +24,7 @@ func TestWhatIsMadeOfARecordChangesNothingInIt(t *testing.T) {
 		return string(text)
 	}
 	var r places.Record
-	for n := range 3000 {
+	for n := range 1500 {
 		now = now.Add(time.Duration(rnd.IntN(5000)) * time.Millisecond)
 		a := ask(fmt.Sprintf("octo/%d", rnd.IntN(3)), rnd.Int64N(12))
 		waiting := []places.Waiting{}
@@ -53,6 +53,29 @@ func TestWhatIsMadeOfARecordChangesNothingInIt(t *testing.T) {
 				return r
 			},
 		}
+		if rnd.IntN(3) > 0 {
+			a.Spec = spec
+		}
+		one := func(r places.Record) (some string) { // of the warm ones
+			for name := range r.Warm {
+				some = name
+			}
+			return some
+		}
+		wishes := []places.Wish{wish("default", rnd.IntN(4))}
+		changes = append(changes,
+			func() places.Record { after, _ := r.TakeWarm(a, how, now); return after },
+			func() places.Record { return r.Claim(a, now) },
+			func() places.Record { return r.Discard(a.Runner) },
+			func() places.Record { return r.Trim(wishes, how, now) },
+			func() places.Record { after, _ := r.Fill(wishes, 2, how, now); return after },
+			func() places.Record { return r.Made(one(r), "sb-1") },
+			func() places.Record { return r.Waits(one(r), "sb-"+one(r)) },
+			func() places.Record { return r.Spoilt(one(r), "boom", now) },
+			func() places.Record { return r.Unmade(one(r)) },
+			func() places.Record { return r.Over(one(r), now) },
+			func() places.Record { return r.Crowded("default", now) },
+		)
 		before, which := said(r), rnd.IntN(len(changes))
 		var after places.Record
 		for k, change := range changes { // Each of them, and the record goes on with what one of them made.

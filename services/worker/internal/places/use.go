@@ -5,7 +5,7 @@ import "time"
 // Use is what a scope has of what it may have.
 type Use struct {
 	Scope Scope
-	// Held counts promises, too.
+	// Held counts promises, too, and warm sandboxes.
 	Held  int
 	Limit Limit
 	// Cost is of today, in US dollars.
@@ -53,6 +53,10 @@ func (r Record) uses(now time.Time) map[Scope]int {
 			count(uses, p.Ask)
 		}
 	}
+	for _, w := range r.Warm {
+		uses[All]++
+		uses[PoolScope(w.Pool)]++
+	}
 	return uses
 }
 
@@ -72,6 +76,11 @@ func (r Record) usesOf(s Scope, now time.Time) (n int) {
 	}
 	for job, p := range r.Promised {
 		if p.in(s) && r.isPromised(job, now) {
+			n++
+		}
+	}
+	for _, w := range r.Warm {
+		if w.in(s) && (s == All || s == PoolScope(w.Pool)) {
 			n++
 		}
 	}

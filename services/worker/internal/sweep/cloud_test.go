@@ -23,6 +23,8 @@ type cloud struct {
 	jobs          map[int64]*ghJob
 	// crashes is how many of the next sandboxes end before they can take a job.
 	crashes int
+	// given is how many warm sandboxes were given to a runner.
+	given int
 	// told is what was put on the queue, to be handled by whoever is free.
 	told chan run.Event
 }
@@ -117,6 +119,44 @@ func (c *cloud) start(name run.Name, deployment string) string {
 	return id
 }
 
+// bootTime is how long a warm sandbox takes until it waits for a runner.
+const bootTime = 3 * time.Second
+
+func (c *cloud) Warm(_ context.Context, name string, p run.Pool) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := c.start(run.Name{}, ours)
+	if s := c.sandboxes[id]; s != nil {
+		s.Warm, s.Pool = name, p.Name
+	}
+	return id, nil
+}
+
+func (c *cloud) FindWarm(_ context.Context, name string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, s := range c.sandboxes {
+		if s.Warm == name {
+			return id, nil
+		}
+	}
+	return "", nil
+}
+
+func (c *cloud) Give(_ context.Context, id string, r run.Runner, _ config.Secret) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.sandboxes[id]
+	if s == nil || s.Name != r.Name && s.Warm == "" {
+		return run.ErrNotMade
+	}
+	if s.Warm != "" {
+		c.given++
+	}
+	s.Name, s.Warm, s.CreatedAt = r.Name, "", time.Now()
+	return nil
+}
+
 func (c *cloud) find(name run.Name) string {
 	for id, s := range c.sandboxes {
 		if s.Name == name {
@@ -154,6 +194,10 @@ func (c *cloud) Ask(_ context.Context, id string, release bool) (run.Evidence, e
 		return run.Over, nil
 	case s.took != 0:
 		return run.HasJob, nil
+	case s.Warm != "" && time.Since(s.CreatedAt) < bootTime:
+		return run.Starting, nil
+	case s.Warm != "" && !release:
+		return run.Warm, nil
 	case release:
 		delete(c.sandboxes, id)
 		return run.ReleasedNow, nil

@@ -6,6 +6,9 @@
 // once. It acts on complete lists only, asks again about each single thing before it says that the thing is gone, and
 // leaves alone what is younger than the grace. A check that fails means that the job still wants what it has.
 //
+// Warm sandboxes are no job's and have no runner's record, so that their sweep decides itself (warm.go), by changes of the record of
+// places, which a launch that claims one changes, too.
+//
 // No rule about jobs and runners may ever live here, and no call to NATS, GitHub or Modal: those are the adapters behind the
 // ports.
 package sweep

@@ -40,9 +40,11 @@ type world struct {
 	unlisted []sweep.Sandbox
 	fates    map[string]run.Fate
 	tails    map[string]string
-	runs     []sweep.Record[run.Run]
-	runners  []sweep.Record[run.Runner]
-	told     []told
+	// says is what sandboxes answer; others have ended.
+	says    map[string]run.Evidence
+	runs    []sweep.Record[run.Run]
+	runners []sweep.Record[run.Runner]
+	told    []told
 
 	registrations map[string][]sweep.Registration
 	statuses      map[int64]run.Sighting
@@ -92,6 +94,28 @@ func (w *world) Fate(_ context.Context, id string, withLog bool) (run.Fate, erro
 		fate.How += "; its log ends: " + w.tails[id]
 	}
 	return fate, nil
+}
+
+func (w *world) Ask(_ context.Context, id string, release bool) (run.Evidence, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.call("ask " + id); err != nil {
+		return "", err
+	}
+	says, ok := w.says[id]
+	switch {
+	case !ok:
+		return run.Over, nil
+	case release && says == run.Warm:
+		return run.ReleasedNow, nil
+	}
+	return says, nil
+}
+
+func (w *world) Terminate(_ context.Context, id string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.call("terminate " + id)
 }
 
 func (w *world) Runs(context.Context) ([]sweep.Record[run.Run], error) {

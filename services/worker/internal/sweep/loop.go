@@ -38,6 +38,10 @@ const (
 	Abandoned    Kind = "launch_abandoned"
 	Late         Kind = "runner_without_job"
 	Unregistered Kind = "registration_without_runner"
+	Stray        Kind = "warm_sandbox_without_record"
+	Cooled       Kind = "warm_sandbox_gone"
+
+	Spoilt Kind = "warm_sandbox_not_ready"
 
 	Unstarted Kind = "job_without_runner"
 	Restarted Kind = "job_still_queued"
@@ -63,6 +67,8 @@ type Report struct {
 	Neglected map[string]time.Time
 	// Room is who holds places and who waits for one. Nil from a sweep that does not look.
 	Room *Room
+	// Warm is how many sandboxes of each pool wait for a runner, ready to be given one. Nil from a sweep that does not look.
+	Warm map[string]int
 }
 
 // tally makes a Report, and collects what went wrong on the way.
@@ -78,7 +84,7 @@ func (t *tally) found(kind Kind, err error) (stop bool) {
 	if err != nil {
 		t.errs = append(t.errs, err)
 		_, limited := errors.AsType[*run.LimitedError](err)
-		return limited || len(t.errs) == maxFailures
+		return limited || len(t.errs) >= maxFailures
 	}
 	if kind != "" {
 		if t.Found == nil {

@@ -32,8 +32,10 @@ type Orphans struct {
 	// Each calls do for each of n; nil for all at once, each by a goroutine of its own.
 	Each func(n int, do func(i int))
 
-	// Those that have a sandbox, and the others.
-	present, absent turn
+	// Those that have a sandbox, and the others; warm sandboxes.
+	present, absent, strays, cooled turn
+	// stray are the warm sandboxes that the last run found without a record: ids by names.
+	stray map[string]string
 	// lookedAt is when late runners were looked at last.
 	lookedAt time.Time
 	// unfinished is when what was begun about a runner can come to its end.
@@ -44,10 +46,11 @@ type Orphans struct {
 type survey struct {
 	began      time.Time
 	deployment string
-	listed     []Sandbox
-	sandboxes  map[run.Name]Sandbox
-	runs       map[int64]Record[run.Run]
-	looks      bool // at late runners, this time
+	// listed are the sandboxes of runners, warm those that wait for one.
+	listed, warm []Sandbox
+	sandboxes    map[run.Name]Sandbox
+	runs         map[int64]Record[run.Run]
+	looks        bool // at late runners, this time
 	// unfinished are the runners about which something that an earlier run began can come to its end now.
 	unfinished map[run.Name]bool
 }
@@ -63,13 +66,17 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 	}
 	s.unfinished = o.due(s.began)
 	t := tally{Report: s.census(runners)}
-	if t.found("", o.recount(ctx, s, runners)) {
+	record, err := o.recount(ctx, s, runners)
+	if t.found("", err) {
 		return t.result()
 	}
 	for some := range slices.Chunk(o.inTurn(o.findings(s, runners)), atOnce) {
 		if o.act(ctx, some, &t) {
 			break
 		}
+	}
+	if err == nil {
+		o.rewarm(ctx, s, record, &t)
 	}
 	return t.result()
 }
@@ -87,7 +94,10 @@ func (o *Orphans) look(ctx context.Context) (survey, []Record[run.Runner], error
 		return survey{}, nil, fmt.Errorf("list sandboxes: %w", err)
 	}
 	for _, sandbox := range sandboxes {
-		if !sandbox.Name.IsZero() {
+		switch {
+		case sandbox.Warm != "":
+			s.warm = append(s.warm, sandbox)
+		case !sandbox.Name.IsZero():
 			s.listed = append(s.listed, sandbox)
 			s.sandboxes[sandbox.Name] = sandbox
 		}

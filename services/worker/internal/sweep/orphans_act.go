@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +73,23 @@ func (o *Orphans) act(ctx context.Context, some []finding, t *tally) (stop bool)
 		stop = t.found(kinds[i], errs[i]) || stop
 	}
 	return stop
+}
+
+// each does something about each of some things, a few at the same time, until too much of it fails.
+func (t *tally) each(all func(n int, do func(i int)), some []string, do func(name string) (Kind, error)) {
+	if all == nil {
+		all = allAtOnce
+	}
+	for few := range slices.Chunk(some, atOnce) {
+		kinds, errs, stop := make([]Kind, len(few)), make([]error, len(few)), false
+		all(len(few), func(i int) { kinds[i], errs[i] = do(few[i]) })
+		for i := range few {
+			stop = t.found(kinds[i], errs[i]) || stop
+		}
+		if stop {
+			return
+		}
+	}
 }
 
 func allAtOnce(n int, do func(i int)) {

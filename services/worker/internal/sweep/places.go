@@ -3,14 +3,15 @@ package sweep
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 )
 
 // recount makes the places what Modal's list says: a sandbox that runs holds one, though it be of an older record or over the
-// limit; a runner without a sandbox, which nobody has been launching for the grace, holds none.
-func (o *Orphans) recount(ctx context.Context, s survey, runners []Record[run.Runner]) error {
+// limit; a runner without a sandbox, which nobody has been launching for the grace, holds none. A warm sandbox that is a runner's is none.
+func (o *Orphans) recount(ctx context.Context, s survey, runners []Record[run.Runner]) (after places.Record, err error) {
 	known := map[string]Record[run.Runner]{}
 	for _, record := range runners {
 		known[places.Key(record.Value.Name)] = record
@@ -19,12 +20,13 @@ func (o *Orphans) recount(ctx context.Context, s survey, runners []Record[run.Ru
 	for name := range s.sandboxes {
 		listed[places.Key(name)] = true
 	}
-	_, err := o.Places.Change(ctx, func(r places.Record) places.Record {
+	_, err = o.Places.Change(ctx, func(r places.Record) places.Record {
 		for runner, place := range r.Held {
 			if record, ok := known[runner]; !listed[runner] && s.old(place.Since) && (!ok || s.placeless(record)) {
 				r, _ = r.Free(runner, s.began)
 			}
 		}
+		r = s.unwarmed(r)
 		for name, sandbox := range s.sandboxes {
 			if sandbox.Deployment != s.deployment {
 				continue
@@ -35,12 +37,69 @@ func (o *Orphans) recount(ctx context.Context, s survey, runners []Record[run.Ru
 			}
 			r = r.Adopt(places.AskFor(name, job, o.Rules), sandbox.CreatedAt)
 		}
+		after = r
 		return r
 	})
 	if err != nil {
-		return fmt.Errorf("recount places: %w", err)
+		return places.Record{}, fmt.Errorf("recount places: %w", err)
 	}
-	return nil
+	return after, nil
+}
+
+// unwarmed is the record without those warm sandboxes that are runners' by now.
+func (s survey) unwarmed(r places.Record) places.Record {
+	given := map[string]bool{}
+	for _, sandbox := range s.listed {
+		given[sandbox.ID] = true
+	}
+	for name, warm := range r.Warm {
+		if given[warm.ID()] {
+			r = r.Over(name, s.began)
+		}
+	}
+	return r
+}
+
+// rewarm ends the warm sandboxes that are on no record, nor claimed by a runner, and takes those off the record that have ended.
+func (o *Orphans) rewarm(ctx context.Context, s survey, record places.Record, t *tally) {
+	known, listed := map[string]bool{}, map[string]bool{}
+	for _, place := range record.Held {
+		known[place.SandboxID] = true
+	}
+	for name, warm := range record.Warm {
+		known[name], known[warm.ID()] = true, true
+	}
+	strays, absent := map[string]string{}, map[string]string{}
+	for _, sandbox := range s.warm {
+		listed[sandbox.ID] = true
+		if sandbox.Deployment == s.deployment && !known[sandbox.Warm] && !known[sandbox.ID] && s.old(sandbox.CreatedAt) {
+			strays[sandbox.Warm] = sandbox.ID
+		}
+	}
+	for name, warm := range record.Warm {
+		if warm.Ready() && !listed[warm.SandboxID] && s.old(warm.Since) {
+			absent[name] = warm.SandboxID
+		}
+	}
+	before := o.stray
+	o.stray = maps.Clone(strays)
+	// One that was given to a runner since it was listed bears that one's name in the next list. What is in two of them is nobody's.
+	maps.DeleteFunc(strays, func(name, id string) bool { return before[name] != id })
+	t.each(o.Each, names(&o.strays, strays, maxEnds), func(name string) (Kind, error) {
+		end, err := endWarm(ctx, o.Fleet, strays[name], false, true)
+		if end != ended {
+			return "", err
+		}
+		return Stray, nil
+	})
+	t.each(o.Each, names(&o.cooled, absent, maxEnds), func(name string) (Kind, error) {
+		fate, err := o.Fleet.Fate(ctx, absent[name], false)
+		if err != nil || fate.Running {
+			return "", wrapped("fate of warm sandbox "+absent[name], err)
+		}
+		_, err = o.Places.Change(ctx, func(r places.Record) places.Record { return r.Over(name, s.began) })
+		return Cooled, wrapped("take a warm sandbox off the record", err)
+	})
 }
 
 // placeless reports whether a runner whose sandbox was not listed will have none any more.

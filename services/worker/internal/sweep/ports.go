@@ -42,8 +42,9 @@ type Queue interface {
 // Sandbox is a running sandbox of our kind.
 type Sandbox struct {
 	ID string
-	// Name is the runner's; zero for a name that we do not give.
+	// Name is the runner's; zero for a name that we do not give. Warm is the name of one that no runner was given to; else empty.
 	Name      run.Name
+	Warm      string
 	CreatedAt time.Time
 	// Deployment is the id of the workers that created it.
 	Deployment string
@@ -59,6 +60,16 @@ type Fleet interface {
 	Find(ctx context.Context, name run.Name) (id string, err error)
 	// Fate tells how the sandbox is or how it ended, with the end of its log if withLog is set.
 	Fate(ctx context.Context, id string, withLog bool) (run.Fate, error)
+	Asker
+}
+
+// Asker asks sandboxes, and ends them.
+type Asker interface {
+	// Ask asks a sandbox whether its runner has a job, or whether it waits for one. With release, one without a job is ended at once, and
+	// takes no runner any more, unless it is run.Starting. A sandbox that gives no answer is an error.
+	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)
+	// Terminate ends a sandbox. Nil if it has ended.
+	Terminate(ctx context.Context, id string) error
 }
 
 // Registration is a runner of ours as GitHub lists it. Online and Busy may be a minute old.

@@ -76,6 +76,9 @@ type site struct {
 	book     *places.Book
 	launcher *launch.Launcher
 	observer *observer
+	rules    placestest.Rules
+	// warm is how many sandboxes are to be kept warm.
+	warm int
 }
 
 // run has both workers run their sweeps, and handle what is on the queue, for d. What a message asks to be handled later is
@@ -112,7 +115,7 @@ func (s *site) run(t *testing.T, d time.Duration) {
 func (s *site) loops() []sweep.Loop {
 	b := books{s.ledger}
 	orphans := &sweep.Orphans{
-		Fleet: s.cloud, Scope: s.Scope, Ledger: b, Handler: s.launcher, Places: s.book, Rules: placestest.Rules{}, Now: time.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
+		Fleet: s.cloud, Scope: s.Scope, Ledger: b, Handler: s.launcher, Places: s.book, Rules: s.rules, Now: time.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
 	}
 	registrations := &sweep.Registrations{Registrar: s.cloud, Ledger: b, Reader: s.ledger, Now: time.Now, Scope: s.Scope}
 	stuck := &sweep.Stuck{Jobs: s.cloud, Ledger: b, Queue: s.cloud, Now: time.Now}
@@ -121,14 +124,36 @@ func (s *site) loops() []sweep.Loop {
 		Pool: func([]string) string { return wire.DefaultPool }, Admit: func(run.Job) error { return nil },
 		Log: slog.New(slog.DiscardHandler),
 	}
-	line := &sweep.Line{Book: s.book, Ledger: b, Queue: s.cloud, Rules: placestest.Rules{}, Now: time.Now}
+	line := &sweep.Line{Book: s.book, Ledger: b, Queue: s.cloud, Rules: s.rules, Now: time.Now}
+	warm := &sweep.Warm{
+		Fleet: s.cloud, Book: s.book, Ready: func(run.Pool) error { return nil }, Rules: s.rules, Now: time.Now,
+		Pools: func() (pools []sweep.WarmPool) {
+			if s.warm > 0 {
+				pools = append(pools, warmPool(s.warm))
+			}
+			return pools
+		},
+	}
 	return []sweep.Loop{
 		{Name: "line", Every: time.Second, RunOnce: line.RunOnce},
+		{Name: "warm", Every: time.Second, RunOnce: warm.RunOnce},
+		{Name: "warming", Every: time.Second, RunOnce: warm.Fill},
 		{Name: "orphans", Every: 15 * time.Second, RunOnce: orphans.RunOnce},
 		{Name: "registrations", Every: 2 * time.Minute, RunOnce: registrations.RunOnce},
 		{Name: "stuck", Every: time.Minute, RunOnce: stuck.RunOnce},
 		{Name: "unqueued", Every: 2 * time.Minute, RunOnce: unqueued.RunOnce},
 	}
+}
+
+func newSite(c *cloud, records *ledger.Ledger, book *places.Book) *site {
+	s := &site{cloud: c, ledger: records, book: book, observer: &observer{}, rules: placestest.Rules{Spec: "abc"}}
+	s.launcher = launch.New(launch.Options{
+		Ledger: records, Forge: c, Authors: c, Fleet: c, Queue: c, Observer: c, Places: book, Rules: s.rules,
+		PoolOf: func(run.Job) (run.Pool, error) { return run.Pool{Name: "default", IdleLimit: 5 * time.Minute}, nil },
+		Admit:  func(_ context.Context, j run.Job) (run.Job, error) { return j, nil }, Ready: func(run.Job) error { return nil },
+		Tracer: noop.NewTracerProvider().Tracer(""), Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
+	})
+	return s
 }
 
 // Not one webhook comes through, two workers sweep at once, and sandboxes crash. Still every job is served, its end is on
@@ -139,12 +164,7 @@ func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
 		const jobs = 6
 		records, book := newLedger(t)
 		c := newCloud()
-		s := &site{cloud: c, ledger: records, book: book, observer: &observer{}}
-		s.launcher = launch.New(launch.Options{
-			Ledger: records, Forge: c, Authors: c, Fleet: c, Queue: c, Observer: c, Places: book, Rules: placestest.Rules{},
-			PoolOf: func(run.Job) (run.Pool, error) { return run.Pool{Name: "default", IdleLimit: 5 * time.Minute}, nil },
-			Admit:  func(_ context.Context, j run.Job) (run.Job, error) { return j, nil }, Ready: func(run.Job) error { return nil }, Tracer: noop.NewTracerProvider().Tracer(""), Now: time.Now, Log: slog.New(slog.DiscardHandler), Rand: rand.New(rand.NewPCG(1, 2)),
-		})
+		s := newSite(c, records, book)
 		for j := range int64(jobs) {
 			c.jobs[j+1] = &ghJob{status: "queued"}
 		}
@@ -200,6 +220,48 @@ func TestSweepsAloneServeEveryJobAndLeaveNothingBehind(t *testing.T) {
 			if len(swept) > len("registrations") {
 				t.Errorf("a sweep failed: %s", swept)
 			}
+		}
+	})
+}
+
+// Two workers keep sandboxes warm at once; jobs come in bursts, which have them as long as there are some.
+func TestJobsHaveTheWarmSandboxesAndNoneIsLeftOnceNoneIsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const jobs, warm = 9, 2
+		records, book := newLedger(t)
+		c := newCloud()
+		s := newSite(c, records, book)
+		s.warm = warm
+		c.crashes = 1 // The first of the warm ones.
+		s.run(t, 30*time.Second)
+		for j := range int64(jobs) {
+			c.mu.Lock()
+			c.jobs[j+1] = &ghJob{status: "queued"}
+			c.mu.Unlock()
+			if _, err := s.launcher.Handle(t.Context(), j+1, run.Queued{Job: job(j + 1), At: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+			if j%3 == 2 {
+				s.run(t, 30*time.Second)
+			}
+		}
+		if c.given != 3*warm {
+			t.Errorf("%d of %d jobs, three at a time, got a warm sandbox, want %d", c.given, jobs, 3*warm)
+		}
+		s.run(t, 8*time.Minute)
+		for id, j := range c.jobs {
+			if j.conclusion != "success" {
+				t.Errorf("job %d is %+v", id, *j)
+			}
+		}
+		r, _, err := book.Read(t.Context())
+		if err != nil || ready(r) != warm || len(c.sandboxes) != warm || len(r.Held) != 0 {
+			t.Errorf("%d wait, %d run, and held are %v; want %d: %v", ready(r), len(c.sandboxes), r.Held, warm, err)
+		}
+		s.warm = 0
+		s.run(t, time.Minute)
+		if r, _, err = book.Read(t.Context()); err != nil || len(r.Warm) != 0 || len(c.sandboxes) != 0 {
+			t.Errorf("none is wanted, and on record are %v; %d run: %v", r.Warm, len(c.sandboxes), err)
 		}
 	})
 }

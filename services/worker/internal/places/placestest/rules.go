@@ -15,6 +15,8 @@ type Rules struct {
 	// USD is the price of every sandbox, in US dollars a second; Timeout and StartLimit are every sandbox's, too.
 	USD                 float64
 	Timeout, StartLimit time.Duration
+	// Spec is that of every sandbox that has no kind of its own.
+	Spec string
 
 	Fleet  places.Limit
 	Pools  map[string]places.Limit
@@ -26,10 +28,10 @@ type Rules struct {
 
 // Sandbox implements places.Rules.
 func (r Rules) Sandbox(j run.Job) places.Sandbox {
-	s := places.Sandbox{Price: r.USD, Timeout: r.Timeout, StartLimit: r.StartLimit}
+	s := places.Sandbox{Price: r.USD, Timeout: r.Timeout, StartLimit: r.StartLimit, Spec: r.Spec}
 	for _, label := range j.Labels {
 		if strings.HasPrefix(label, "gpu:") {
-			s.Kind = j.Pool + " " + label
+			s.Kind, s.Spec = j.Pool+" "+label, ""
 		}
 	}
 	return s
