@@ -156,8 +156,9 @@ func (s *Sim) blow() {
 	s.after(time.Second, s.blow)
 }
 
+// stopBroker has the broker away for so long at least: a restart does not end what takes longer.
 func (s *Sim) stopBroker(d time.Duration) {
-	s.brokerDown = s.now + d
+	s.brokerDown = max(s.brokerDown, s.now+d)
 	s.after(d, s.pull)
 }
 
