@@ -151,7 +151,7 @@ func (h *handling) free(ctx context.Context, r run.Runner) error {
 }
 
 // blame counts a runner that did not start against its pool. One that tried a version is excused: its pool and its job have done what
-// they were asked to. So is the pool if the job was held meanwhile.
+// they were asked to. So is the pool if the job was held meanwhile, and the job if others' runners did not start either.
 func (h *handling) blame(ctx context.Context, e run.Lose) (run.Lose, error) {
 	if e.Blameless {
 		return e, nil
@@ -180,9 +180,12 @@ func (h *handling) blame(ctx context.Context, e run.Lose) (run.Lose, error) {
 			return e, nil
 		}
 	}
-	return e, h.tell(ctx, func(record places.Record) places.Record {
-		return record.Failed(places.KindOf(r.Job, h.Rules), places.Key(r.Name), e.Reason, false, h.Now())
+	kind, name := places.KindOf(r.Job, h.Rules), places.Key(r.Name)
+	err = h.tell(ctx, func(record places.Record) places.Record {
+		e.Blameless = record.Pools[kind].Excuses(name)
+		return record.Failed(kind, name, e.Reason, false, h.Now())
 	})
+	return e, err
 }
 
 // tell changes what is known about a pool.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -130,6 +131,18 @@ func (p Pool) tries(a Ask) bool {
 
 func (p Pool) onTrial(runner string) bool { return p.broken() && p.Probe == runner }
 
+// Excuses reports whether the runner, if it does not start either, is on trial for others that did not: then that is no fault of its job's.
+func (p Pool) Excuses(runner string) bool {
+	return p.onTrial(runner) && slices.ContainsFunc(p.Failed, func(other string) bool { return !sameJob(other, runner) })
+}
+
+// sameJob reports whether two runners are of one job, by their keys.
+func sameJob(a, b string) bool {
+	ofA, _, _ := strings.Cut(a, ".")
+	ofB, _, _ := strings.Cut(b, ".")
+	return ofA == ofB
+}
+
 // closed is the pool with its breaker closed.
 func (p Pool) closed() Pool {
 	p.Why, p.Open, p.Breaks, p.Probe = "", time.Time{}, 0, ""
@@ -223,10 +236,14 @@ func (r Record) Errored(kind, runner, why string, now time.Time) Record {
 	return r.withPool(kind, p)
 }
 
-// counted is the last breakAfter of runners and one more.
+// counted is breakAfter of runners and one more, at most: the last ones, but for those of other jobs, who tell that it is not one job's fault.
 func counted(runners []string, one string) []string {
-	runners = append(slices.Clone(runners), one)
-	return runners[max(0, len(runners)-breakAfter):]
+	runners = slices.Clone(runners)
+	if len(runners) == breakAfter {
+		first := max(0, slices.IndexFunc(runners, func(other string) bool { return sameJob(other, one) }))
+		runners = slices.Delete(runners, first, first+1)
+	}
+	return append(runners, one)
 }
 
 // Unready tells that no runner of the kind can start now, for why, since what all of them need is not there. That cost nothing to
