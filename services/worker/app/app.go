@@ -170,7 +170,7 @@ func (a *App) connect(registry *prometheus.Registry) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.rules = rules{source, forge.Reach(a.cfg.apiURL())}
+	a.rules = rules{source, forge.Reach(a.cfg.apiURL()), func(i run.Image) bool { return a.fleet.TrialDue(i) }}
 	a.control, a.builds = control.New(a.js), builds.New(a.js, crand.Text(), a.log)
 	a.records, a.places = ledger.New(a.js), places.NewBook(a.js)
 	return conn, a.adapters(a.js, registry)

@@ -32,7 +32,7 @@ func rulesOf(t *testing.T, text string) rules {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rules{Source: source}
+	return rules{Source: source, trialDue: func(run.Image) bool { return false }}
 }
 
 // What a job's event says of its repository is believed only against the job.

@@ -17,6 +17,8 @@ type rules struct {
 
 	// github is what runners need, whatever the pools file lets them reach.
 	github run.Reach
+	// trialDue says that the next sandbox that is created from the image is to try a newer release of the runner.
+	trialDue func(run.Image) bool
 }
 
 // Sandbox implements places.Rules. Labels that choose out of a list make a kind of their own; of sizes and times there are too many, and

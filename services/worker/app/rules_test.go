@@ -52,7 +52,7 @@ owners: [{match: acme, max_sandboxes: 7, daily_budget_usd: 3}]
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := rules{source, run.Reach{Domains: []string{"github.example"}, CIDRs: []string{"10.0.0.1/32"}}}
+	r := rules{Source: source, github: run.Reach{Domains: []string{"github.example"}, CIDRs: []string{"10.0.0.1/32"}}}
 	limit, rate := r.Pool("gpu")
 	noLimit, noRate := r.Pool("gone")
 	sandbox, err := r.sandboxFor(run.Job{Pool: "gpu", Labels: []string{"modal", "gpu"}})

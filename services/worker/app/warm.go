@@ -34,10 +34,11 @@ func (r rules) warmPools(now time.Time) []sweep.WarmPool {
 	return warm
 }
 
-// specFor is the spec of what the job's sandbox will be; empty if it can have none.
+// specFor is the spec of what the job's sandbox will be; empty if it can have none, or is to be a new one, which tries a newer release of the
+// runner: else none would be tried where all jobs find a sandbox that waits.
 func (r rules) specFor(j run.Job) string {
 	pool, err := r.sandboxFor(j)
-	if err != nil {
+	if err != nil || r.trialDue(pool.Image) {
 		return ""
 	}
 	return specOf(pool)

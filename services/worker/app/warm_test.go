@@ -128,6 +128,24 @@ func TestAJobCanHaveAWarmSandboxIfItsOwnWouldBeTheSame(t *testing.T) {
 	}
 }
 
+// A sandbox that waits has been created already: where all jobs had one, no newer release of the runner would ever be tried.
+func TestAJobHasANewSandboxIfThatIsToTryARunnerVersion(t *testing.T) {
+	t.Parallel()
+	r, due := rulesOf(t, "images: {tools: {modal: a}}\npools: {q: {labels: [q], warm: {count: 1}}, t: {labels: [t], image: tools, warm: {count: 1}}}"), "tools"
+	r.trialDue = func(i run.Image) bool { return i.Name == due }
+	of := func(pool string) string {
+		return r.Sandbox(run.Job{Pool: pool, Labels: []string{pool}, Private: true}).Spec
+	}
+	warm := r.warmPools(time.Now())
+	if of("t") != "" || of("q") != warm[0].Ask.Spec || warm[1].Ask.Spec == "" {
+		t.Errorf("while it is to be tried: %q, %q, %+v", of("t"), of("q"), warm)
+	}
+	due = "none"
+	if of("t") != warm[1].Ask.Spec {
+		t.Errorf("once it is tried: %q, want %q", of("t"), warm[1].Ask.Spec)
+	}
+}
+
 // What a sandbox is told apart by is all that is asked of Modal for it, and nothing else.
 func TestAnotherDefinitionOfAPoolIsAnotherSpec(t *testing.T) {
 	t.Parallel()
@@ -170,7 +188,7 @@ func TestWhatAFileSaysOfWarmSandboxesIsInForceAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, job := rules{Source: source}, run.Job{Pool: "q", Labels: []string{"q"}}
+		r, job := rules{Source: source, trialDue: func(run.Image) bool { return false }}, run.Job{Pool: "q", Labels: []string{"q"}}
 		first := r.warmPools(time.Now())[0]
 		write("pools: {q: {labels: [q], cpu: 2, warm: {count: 10}}}")
 		time.Sleep(time.Second)

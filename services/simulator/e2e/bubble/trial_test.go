@@ -49,9 +49,9 @@ type trial struct {
 	seen map[string]bool // the sandboxes that were counted
 }
 
-func beginTrial(t *testing.T, seed uint64) *trial {
+func beginTrial(t *testing.T, seed uint64, warm int) *trial {
 	t.Helper()
-	u := &trial{universe: begin(t, options{seed: seed, workers: 2, ingress: 1}), seen: map[string]bool{}}
+	u := &trial{universe: begin(t, options{seed: seed, workers: 2, ingress: 1, warm: warm}), seen: map[string]bool{}}
 	u.boxes.versionOf = u.versionOf
 	u.agenda.run(warmUp)
 	return u
@@ -129,7 +129,7 @@ func (u *trial) wantForgiven(job int64) {
 func TestANewRunnerIsTriedByOneSandboxBeforeAllTakeIt(t *testing.T) {
 	const first, silent, hangs, good = actionsrunner.Version, "2.338.0", "2.339.0", "2.340.0"
 	inBubble(t, func(t *testing.T) {
-		u := beginTrial(t, 9)
+		u := beginTrial(t, 9, 0)
 		u.wantServed("the first version is taken at once", jobTime, u.queue(3), map[string]int{first: 3})
 
 		u.publish(silent, stillFor, u.workers[0])
@@ -164,6 +164,21 @@ func TestANewRunnerIsTriedByOneSandboxBeforeAllTakeIt(t *testing.T) {
 		u.wantServed("the trial's job is cancelled, which proves nothing", jobTime, nil, map[string]int{good: 1})
 		u.wantServed("another one tries it", jobTime, u.queue(4), map[string]int{first: 3, good: 1})
 		u.wantServed("all take it", jobTime, u.queue(4), map[string]int{good: 4})
+		time.Sleep(jobTime)
+		u.checker.Settled(u.world())
+		u.report()
+	})
+}
+
+func TestANewRunnerIsTriedThoughASandboxWaitsForEachJob(t *testing.T) {
+	const first, good = actionsrunner.Version, "2.338.0"
+	inBubble(t, func(t *testing.T) {
+		u := beginTrial(t, 10, 2)
+		u.wantServed("each job has a sandbox that waited", jobTime, u.queue(2), map[string]int{first: 4})
+		u.publish(good, well, u.workers[0])
+		u.wantServed("one tries the version, which waited for none", jobTime, u.queue(1), map[string]int{good: 1})
+		u.wantServed("all that are made from then on have it", jobTime, u.queue(2), map[string]int{good: 2})
+		u.keepWarm(0)
 		time.Sleep(jobTime)
 		u.checker.Settled(u.world())
 		u.report()

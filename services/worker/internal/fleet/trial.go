@@ -13,6 +13,8 @@ type Trials interface {
 	// Good is the release that all sandboxes are to have, Candidate the one that is to be tried; zero if none is known. They ask nobody.
 	Good() run.RunnerRelease
 	Candidate() run.RunnerRelease
+	// Due reports whether the candidate is to be tried by the next sandbox that is created. It asks nobody, either.
+	Due() bool
 	// Try reports whether the sandbox of the runner, which is to be created next, is the one that tries the version. The version is empty
 	// if there is no image with a candidate; a trial that the runner was on is void then. Whoever asks again gets the same answer.
 	Try(ctx context.Context, name run.Name, version string) (bool, error)
@@ -53,14 +55,8 @@ func (f *Fleet) tries(ctx context.Context, r run.Runner, im *image, from *built)
 	if f.Trials == nil {
 		return im, from, nil
 	}
-	f.imagesMu.Lock()
-	next := f.images[CandidateKey(im.Image)]
-	f.imagesMu.Unlock()
-	var candidate *built
+	next, candidate := f.next(im.Image)
 	version := ""
-	if next != nil {
-		candidate = next.built.Load()
-	}
 	if candidate != nil {
 		version = candidate.runner
 	}
@@ -72,4 +68,25 @@ func (f *Fleet) tries(ctx context.Context, r run.Runner, im *image, from *built)
 		return im, from, nil
 	}
 	return next, candidate, nil
+}
+
+// next is the image with the candidate on it, and what sandboxes start from; nil if there is none yet.
+func (f *Fleet) next(i run.Image) (*image, *built) {
+	f.imagesMu.Lock()
+	defer f.imagesMu.Unlock()
+	next := f.images[CandidateKey(i)]
+	if next == nil {
+		return nil, nil
+	}
+	return next, next.built.Load()
+}
+
+// TrialDue reports whether the next sandbox that is created from the image is to try a newer release of the runner. Those that wait for
+// runners have been created already, so that none is tried as long as each job has one of them. It asks nobody.
+func (f *Fleet) TrialDue(i run.Image) bool {
+	if f.Trials == nil || !f.Trials.Due() {
+		return false
+	}
+	_, candidate := f.next(i)
+	return candidate != nil
 }

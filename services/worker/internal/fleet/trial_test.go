@@ -19,6 +19,7 @@ type trials struct {
 	mu              sync.Mutex
 	good, candidate run.RunnerRelease
 	attempt         int
+	trying          bool
 	asked           []string // The versions that there was an image with, one for each sandbox.
 	err             error
 }
@@ -39,6 +40,12 @@ func (s *trials) Candidate() run.RunnerRelease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.candidate
+}
+
+func (s *trials) Due() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.candidate.Version != "" && !s.trying
 }
 
 func (s *trials) Try(_ context.Context, name run.Name, version string) (bool, error) {
@@ -97,6 +104,19 @@ func TestOnlyTheSandboxThatTriesAVersionHasItUntilAllDo(t *testing.T) {
 	r.awaitImages(t, 3)
 	r.wantInUse(t, "2.331.0")
 	eventually(t, "all have the new version", func() bool { return versionOf(1000+r.sandboxes()) == "2.331.0" })
+}
+
+func TestAVersionIsToBeTriedOnceThereIsAnImageWithIt(t *testing.T) {
+	s := &trials{good: release("2.330.0"), candidate: release("2.331.0")}
+	r := tryingRig(t, s)
+	eventually(t, "it is to be tried", func() bool { return r.fleet.TrialDue(run.Image{}) })
+	if r.fleet.TrialDue(run.Image{Registry: "debian:13"}) {
+		t.Error("there is no image with it of another base")
+	}
+	s.see(func() { s.trying = true })
+	if r.fleet.TrialDue(run.Image{}) {
+		t.Error("another sandbox tries it")
+	}
 }
 
 func TestASandboxThatExistedBeforeItsTrialProvesNothing(t *testing.T) {

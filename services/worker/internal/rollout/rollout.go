@@ -131,6 +131,9 @@ func (r *Rollout) Good() run.RunnerRelease { return r.known().Good }
 // Candidate is as in Good.
 func (r *Rollout) Candidate() run.RunnerRelease { return r.known().Candidate }
 
+// Due reports whether the candidate is to be tried by the next sandbox that is created, as in Good.
+func (r *Rollout) Due() bool { return r.known().due(r.Now()) }
+
 func (r *Rollout) known() State {
 	if r.Pinned {
 		return State{}

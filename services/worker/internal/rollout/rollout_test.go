@@ -160,7 +160,7 @@ func TestOfWorkersThatWouldTryAVersionAtOnceOneDoes(t *testing.T) {
 	w.newest = two
 	first.look(t, candidate(two.Version))
 	first.wantMetric(t, "2.332.0 waiting")
-	if got, err := first.Release(t.Context()); err != nil || got != one || first.Good() != one || first.Candidate() != two {
+	if got, err := first.Release(t.Context()); err != nil || got != one || first.Good() != one || first.Candidate() != two || !first.Due() {
 		t.Errorf("while one is to be tried, all get %+v, %v", got, err)
 	}
 	var racing sync.WaitGroup
@@ -180,6 +180,9 @@ func TestOfWorkersThatWouldTryAVersionAtOnceOneDoes(t *testing.T) {
 	racing.Wait()
 	if trying.Load() != 1 {
 		t.Errorf("%d try it", trying.Load())
+	}
+	if _, err := first.Read(t.Context()); err != nil || first.Due() {
+		t.Errorf("one tries it, and another is to: %v", err)
 	}
 }
 
@@ -323,7 +326,7 @@ func TestAWorkerWhoseVersionIsPinnedTriesNone(t *testing.T) {
 	if _, err := pinned.Read(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := pinned.Candidate(); got.Version != "" || pinned.Good().Version != "" {
+	if got := pinned.Candidate(); got.Version != "" || pinned.Good().Version != "" || pinned.Due() {
 		t.Errorf("it has %+v", got)
 	}
 	pinned.wantMetric(t, "")

@@ -87,11 +87,16 @@ func (s State) Begun(name run.Name, version string, now time.Time) (next State, 
 	case s.Trying && s.Runner == name: // It is created anew, perhaps by another worker.
 		s.Trying = is
 		return s, is
-	case s.Trying || !is || now.Sub(s.FailedAt) < trialPause, slices.ContainsFunc(s.Failed, func(f run.Name) bool { return f.Job == name.Job }):
+	case !is || !s.due(now), slices.ContainsFunc(s.Failed, func(f run.Name) bool { return f.Job == name.Job }):
 		return s, false
 	}
 	s.Trying, s.Runner = true, name
 	return s, true
+}
+
+// due reports whether the candidate is to be tried by the next sandbox that is created.
+func (s State) due(now time.Time) bool {
+	return s.Candidate.Version != "" && !s.Trying && now.Sub(s.FailedAt) >= trialPause
 }
 
 // Judged is s once r is the record of the runner that tries the candidate. well says that no runner of r's pool has failed to start
