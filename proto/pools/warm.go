@@ -41,7 +41,7 @@ func (w Warm) At(t time.Time) int {
 		if ends < begins {
 			within = begins <= clock || clock < ends
 			if clock < ends {
-				day = t.AddDate(0, 0, -1).Weekday()
+				day = (day + 6) % 7 // The day before, on which that time may have been left out.
 			}
 		}
 		if !within {

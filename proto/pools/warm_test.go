@@ -20,7 +20,7 @@ func warm(t *testing.T, fields string) pools.Warm {
 }
 
 // 2026-01-05 is a Monday. In Berlin clocks go from 02:00 to 03:00 on 2026-03-29, a Sunday, and back from 03:00 to 02:00 on 2026-10-25, one
-// as well; Kolkata is half an hour off, and Kiritimati a day ahead of Honolulu.
+// as well; in Santiago from 00:00 to 01:00 on 2026-09-06, a Sunday; Kolkata is half an hour off, and Kiritimati a day ahead of Honolulu.
 func TestSandboxesAreWarmInTheirHours(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -69,6 +69,11 @@ func TestSandboxesAreWarmInTheirHours(t *testing.T) {
 			`days: [sat], hours: "22:00-06:00", time_zone: Europe/Berlin`,
 			[]string{"2026-03-28T21:00:00Z", "2026-03-29T01:00:00Z", "2026-03-29T03:59:59Z"},
 			[]string{"2026-03-28T20:59:59Z", "2026-03-29T04:00:00Z"},
+		},
+		"the night after a day that begins at 01:00": {
+			`days: [sun], hours: "22:00-06:00", time_zone: America/Santiago`,
+			[]string{"2026-09-07T01:00:00Z", "2026-09-07T03:30:00Z", "2026-09-07T08:59:59Z"},
+			[]string{"2026-09-06T04:30:00Z", "2026-09-07T00:59:59Z", "2026-09-07T09:00:00Z"},
 		},
 		"a time that comes twice": {
 			`hours: "02:30-03:00", time_zone: Europe/Berlin`,
