@@ -17,6 +17,9 @@ import (
 // specBytes is how much of a SHA-256 tells what a pool has been from what it is.
 const specBytes = 6
 
+// runsFirst tells what sandboxes run first. It is found out once: the spec of each job that stands in line is wanted each second.
+var runsFirst = sha256.Sum256([]byte(fleet.Entrypoint())) //nolint:gochecknoglobals // a constant
+
 // warmPools are the pools that keep sandboxes warm at some time, with what each of these is and how many are wanted now. Of a pool that is
 // not among them none is.
 func (r rules) warmPools(now time.Time) []sweep.WarmPool {
@@ -51,6 +54,6 @@ func specOf(p run.Pool) string {
 	if err != nil {
 		panic(fmt.Sprintf("pool %s: %v", p.Name, err)) // It has a field of a kind that JSON has not.
 	}
-	sum := sha256.Sum256(append(data, fleet.Entrypoint()...))
+	sum := sha256.Sum256(append(data, runsFirst[:]...))
 	return hex.EncodeToString(sum[:specBytes])
 }
