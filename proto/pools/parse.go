@@ -112,7 +112,7 @@ func (f *File) check(r *reader) {
 		}
 		p.Max.check(r, at, p, f.Prices)
 		p.Cache.check(r, at, p)
-		p.Warm.check(r, at, p)
+		f.checkWarm(r, at, p)
 		p.check(r, at)
 		f.checkUntrusted(r, at, p)
 		if len(repeated(lowered(p.Labels))) > 0 {

@@ -114,8 +114,8 @@ func setZone(to reflect.Value, text string) error {
 	return nil
 }
 
-// check applies the rules across fields.
-func (w Warm) check(r *reader, at string, p Pool) {
+// checkWarm applies the rules across fields.
+func (f *File) checkWarm(r *reader, at string, p Pool) {
 	if !r.given(at + "warm") {
 		return
 	}
@@ -126,11 +126,44 @@ func (w Warm) check(r *reader, at string, p Pool) {
 		r.across(at+"timeout", fmt.Sprintf("must be at most %v in a pool with warm, since Modal lets no sandbox live longer than %v", most, longest),
 			p.Timeout.String(), at+"timeout")
 	}
-	if p.MaxSandboxes != 0 && w.Count > p.MaxSandboxes {
-		r.across(at+"warm.count", fmt.Sprintf("must be at most max_sandboxes, which is %d", p.MaxSandboxes), strconv.Itoa(w.Count),
-			at+"warm.count", at+"max_sandboxes")
+	count, price := at+"warm.count", []string{at + "warm", at + "cpu", at + "memory", at + "gpu", at + "regions", "prices"}
+	cost := float64(p.Warm.Count) * p.Warm.aDay().Seconds() * p.PricePerSecond(f.Prices)
+	for _, of := range []struct {
+		Limit
+
+		at, whose string
+	}{{p.Limit, at, "its pool's"}, {f.Limit, "", "all pools'"}} {
+		if of.MaxSandboxes != 0 && p.Warm.Count > of.MaxSandboxes {
+			r.across(count, fmt.Sprintf("must be at most %s max_sandboxes, which is %d", of.whose, of.MaxSandboxes), strconv.Itoa(p.Warm.Count),
+				count, of.at+"max_sandboxes")
+		}
+		if of.DailyBudget != 0 && cost >= of.DailyBudget {
+			r.across(at+"warm", fmt.Sprintf("must cost less than %s daily_budget_usd, which is %g, so that some is left for jobs", of.whose, of.DailyBudget),
+				fmt.Sprintf("%.2f a day", cost), append(price, of.at+"daily_budget_usd")...)
+		}
 	}
-	for _, twice := range repeated(w.Days) {
+	for _, twice := range repeated(p.Warm.Days) {
 		r.across(at+"warm.days", "must not have a day twice", fmt.Sprintf("%q", twice))
 	}
+}
+
+// aDay is how long of a day they wait.
+func (w Warm) aDay() time.Duration {
+	begins, ends, limited := strings.Cut(w.Hours, "-")
+	if !limited {
+		return day
+	}
+	from, to := sinceMidnight(begins), sinceMidnight(ends)
+	if to < from {
+		to += day
+	}
+	return to - from
+}
+
+const day = 24 * time.Hour
+
+// sinceMidnight is a time of a day, such as 08:00.
+func sinceMidnight(clock string) time.Duration {
+	d, _ := time.ParseDuration(strings.Replace(clock, ":", "h", 1) + "m") // Its form is known.
+	return d
 }
