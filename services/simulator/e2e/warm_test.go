@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +41,9 @@ func TestAJobHasTheSandboxThatWaitsAndAnotherOneWaitsThen(t *testing.T) {
 	}
 	for pool, labels := range map[string][]string{"cpu": {"modal"}, "gpu": {"modal", "gpu"}} {
 		within(t, soon, "a sandbox of pool "+pool+" waits", func(ctx context.Context) bool { return ready(ctx, pool) })
+		if out := string(s.operator(t.Context(), "places")); !regexp.MustCompile(`(?m)^pool/` + pool + ` +1 +1 +-`).MatchString(out) {
+			t.Errorf("the operator is shown\n%s", out)
+		}
 		before := waiting(t.Context(), pool)[0]
 		job := task(pool, 0)
 		job.Labels = labels

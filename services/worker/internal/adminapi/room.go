@@ -25,6 +25,8 @@ type Room struct {
 type ScopeRoom struct {
 	Scope string `json:"scope"`
 	Held  int    `json:"held"`
+	// Warm is how many of them are warm sandboxes.
+	Warm int `json:"warm,omitempty"`
 	// Max is the most sandboxes that it may have, Budget what a day may cost in US dollars. Zero is no limit.
 	Max    int     `json:"max_sandboxes,omitempty"`
 	Budget float64 `json:"daily_budget_usd,omitempty"`
@@ -54,7 +56,7 @@ func (a *API) room(r *http.Request) (any, error) {
 	room := Room{Scopes: []ScopeRoom{}, Waiting: len(waiting)}
 	for _, u := range record.Uses(waiting, a.Pools(), a.Rules, now) {
 		room.Scopes = append(room.Scopes, ScopeRoom{
-			Scope: string(u.Scope), Held: u.Held, Max: u.Limit.Max, Budget: u.Limit.Budget, Cost: u.Cost, Lacks: lacking[u.Scope],
+			Scope: string(u.Scope), Held: u.Held, Warm: u.Warm, Max: u.Limit.Max, Budget: u.Limit.Budget, Cost: u.Cost, Lacks: lacking[u.Scope],
 		})
 		delete(lacking, u.Scope)
 	}

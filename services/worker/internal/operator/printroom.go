@@ -42,16 +42,19 @@ func PrintPaused(w io.Writer, p adminapi.Paused, now time.Time) error {
 // PrintRoom writes who holds places and what today has cost.
 func PrintRoom(w io.Writer, r adminapi.Room, _ time.Time) error {
 	t := newTable(w)
-	t.row("SCOPE", "SANDBOXES", "MOST", "USD TODAY", "BUDGET", "NOTHING MORE, SINCE")
+	t.row("SCOPE", "SANDBOXES", "WARM", "MOST", "USD TODAY", "BUDGET", "NOTHING MORE, SINCE")
 	for _, s := range r.Scopes {
-		most, budget := "-", "-"
+		warm, most, budget := "-", "-", "-"
+		if s.Warm > 0 {
+			warm = strconv.Itoa(s.Warm)
+		}
 		if s.Max > 0 {
 			most = strconv.Itoa(s.Max)
 		}
 		if s.Budget > 0 {
 			budget = usd(s.Budget)
 		}
-		t.row(s.Scope, strconv.Itoa(s.Held), most, usd(s.Cost), budget, orDash(s.Lacks))
+		t.row(s.Scope, strconv.Itoa(s.Held), warm, most, usd(s.Cost), budget, orDash(s.Lacks))
 	}
 	if err := t.flush(); err != nil {
 		return err

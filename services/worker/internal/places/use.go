@@ -6,7 +6,9 @@ import "time"
 type Use struct {
 	Scope Scope
 	// Held counts promises, too, and warm sandboxes.
-	Held  int
+	Held int
+	// Warm is how many of them are warm ones, or will be, or were and have yet to end.
+	Warm  int
 	Limit Limit
 	// Cost is of today, in US dollars.
 	Cost float64
@@ -35,9 +37,9 @@ func (r Record) Uses(waiting []Waiting, pools []string, rules Rules, now time.Ti
 			limits[s] = Limit{}
 		}
 	}
-	counts, uses := r.uses(now), []Use{}
+	counts, warm, uses := r.uses(now), Record{Warm: r.Warm}.uses(now), []Use{}
 	for s, limit := range limits {
-		uses = append(uses, Use{Scope: s, Held: counts[s], Limit: limit, Cost: r.Cost(s, now)})
+		uses = append(uses, Use{Scope: s, Held: counts[s], Warm: warm[s], Limit: limit, Cost: r.Cost(s, now)})
 	}
 	return uses
 }

@@ -149,11 +149,11 @@ func TestWarmSandboxesCountAndCostAsThoseOfTheirPool(t *testing.T) {
 		uses[u.Scope] = u
 	}
 	for scope, want := range map[places.Scope]places.Use{
-		places.All:                  {Held: 3, Cost: 0.16},
-		places.PoolScope("default"): {Held: 2, Cost: 0.15},
-		places.PoolScope("gpu"):     {Held: 1, Cost: 0.01},
+		places.All:                  {Held: 3, Warm: 3, Cost: 0.16},
+		places.PoolScope("default"): {Held: 2, Warm: 2, Cost: 0.15},
+		places.PoolScope("gpu"):     {Held: 1, Warm: 1, Cost: 0.01},
 	} {
-		if got := uses[scope]; got.Held != want.Held || math.Abs(got.Cost-want.Cost) > 0.0001 {
+		if got := uses[scope]; got.Held != want.Held || got.Warm != want.Warm || math.Abs(got.Cost-want.Cost) > 0.0001 {
 			t.Errorf("%s has %d that cost %v, want %d and %v", scope, got.Held, got.Cost, want.Held, want.Cost)
 		}
 	}
@@ -168,6 +168,11 @@ func TestWarmSandboxesCountAndCostAsThoseOfTheirPool(t *testing.T) {
 	claims := fits("web", 1)
 	claimed, _ := r.Take(claims, rules{}, start)
 	claimed = claimed.Claim(claims, start)
+	for _, u := range claimed.Uses(nil, nil, rules{}, start) {
+		if u.Scope == places.All && (u.Held != 3 || u.Warm != 2) {
+			t.Errorf("once one is a runner's, %d are held, %d of them warm", u.Held, u.Warm)
+		}
+	}
 	if cost := claimed.Cost(places.PoolScope("default"), start.Add(time.Minute)); math.Abs(cost-0.17) > 0.0001 {
 		t.Errorf("a minute after the claim the pool has cost %v, want what it waited and what it worked", cost)
 	}
