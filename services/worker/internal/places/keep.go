@@ -38,20 +38,21 @@ func (r Record) wanted(w Wish, rules Rules, now time.Time) int {
 	return w.Want
 }
 
-// Trim has those warm sandboxes end that are not wanted: beyond what is wished for the youngest, all that are not what the pool has now, and
-// those that are so old that they would end by themselves.
+// Trim has those warm sandboxes end that are not wanted: beyond what is wished for, and where there may be fewer sandboxes now, the youngest;
+// all that are not what the pool has now, and those that are so old that they would end by themselves.
 func (r Record) Trim(wishes []Wish, rules Rules, now time.Time) Record {
 	byPool, wanted := map[string]Wish{}, map[string]int{}
 	for _, w := range wishes {
 		byPool[w.Ask.Pool], wanted[w.Ask.Pool] = w, r.wanted(w, rules, now)
 	}
 	kept, ready, aging := map[string]int{}, map[string]int{}, []string{}
+	uses := Record{Held: r.Held, Promised: r.Promised}.uses(now)
 	for _, name := range r.warmNames() {
 		w := r.Warm[name]
 		wish, known := byPool[w.Pool]
 		switch age := now.Sub(w.Since); {
 		case w.Ends:
-		case !known || w.Spec != wish.Ask.Spec || age >= warmAge:
+		case !known || w.Spec != wish.Ask.Spec || age >= warmAge || !roomFor(w.Ask, rules, uses):
 			r = r.ending(name, now)
 		case age >= renewAfter:
 			aging = append(aging, name)
@@ -74,6 +75,17 @@ func (r Record) Trim(wishes []Wish, rules Rules, now time.Time) Record {
 		ready[pool]++
 	}
 	return r
+}
+
+// roomFor reports whether there may be one more besides those in uses, among which it counts it.
+func roomFor(a Ask, rules Rules, uses map[Scope]int) bool {
+	pool, _ := rules.Pool(a.Pool)
+	room := true
+	for s, most := range map[Scope]int{All: rules.All().Max, PoolScope(a.Pool): pool.Max} {
+		room = room && (most == 0 || uses[s] < most)
+		uses[s]++
+	}
+	return room
 }
 
 func (r Record) ending(name string, now time.Time) Record {
@@ -125,14 +137,9 @@ func (r Record) Fill(wishes []Wish, most int, rules Rules, now time.Time) (Recor
 
 // mayWarm reports whether one more sandbox of the pool may be created that nobody waits for.
 func (r Record) mayWarm(a Ask, rules Rules, now time.Time) bool {
-	pool, rate := rules.Pool(a.Pool)
-	for s, most := range map[Scope]int{All: rules.All().Max, PoolScope(a.Pool): pool.Max} {
-		if most > 0 && r.usesOf(s, now) >= most {
-			return false
-		}
-	}
+	_, rate := rules.Pool(a.Pool)
 	own := r.Pools[a.kind()]
-	return own.Breaker(now) == Closed && !early(rate, own.Due, now) && !early(own.Rate, own.Next, now)
+	return roomFor(a, rules, r.uses(now)) && own.Breaker(now) == Closed && !early(rate, own.Due, now) && !early(own.Rate, own.Next, now)
 }
 
 // Made tells that Modal has made the warm sandbox.

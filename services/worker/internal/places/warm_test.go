@@ -275,6 +275,7 @@ func TestWhichWarmSandboxesAreToEnd(t *testing.T) {
 	}
 	broken := broke("default")
 	broken.Warm = three
+	busy := taken(t, warmed(three), rules{}, "web", 1, 2)
 	all := "a b c"
 	for name, tt := range map[string]struct {
 		record places.Record
@@ -290,23 +291,27 @@ func TestWhichWarmSandboxesAreToEnd(t *testing.T) {
 		"those that the pool was before": {
 			warmed(map[string]places.Warm{"a": warm(0, "sb-a", old), "b": warm(0, "", old), "c": warm(0, "sb-c")}), rules{}, []places.Wish{wish("default", 1)}, "a b",
 		},
-		"all, while somebody waits for the fleet":       {short(places.All), rules{}, []places.Wish{wish("default", 3)}, all},
-		"all, while somebody waits for the pool":        {short(places.PoolScope("default")), rules{}, []places.Wish{wish("default", 3)}, all},
-		"all, while somebody waits for its kind":        {short(places.KindScope("default")), rules{}, []places.Wish{wish("default", 3)}, all},
-		"none, while somebody waits for another pool":   {short(places.PoolScope("gpu")), rules{}, []places.Wish{wish("default", 3)}, ""},
-		"none, while somebody waits for another kind":   {short(places.KindScope("default gpu:A100")), rules{}, []places.Wish{wish("default", 3)}, ""},
-		"none, while somebody waits for its repository": {short(places.RepoScope("acme", "web")), rules{}, []places.Wish{wish("default", 3)}, ""},
-		"all, if the fleet is paused":                   {warmed(three).Pause(places.All, true, start), rules{}, []places.Wish{wish("default", 3)}, all},
-		"all, if the pool is paused":                    {warmed(three).Pause(places.PoolScope("default"), true, start), rules{}, []places.Wish{wish("default", 3)}, all},
-		"none, if another pool is":                      {warmed(three).Pause(places.PoolScope("gpu"), true, start), rules{}, []places.Wish{wish("default", 3)}, ""},
-		"all, if the budget of the fleet is spent":      {warmed(three), rules{Fleet: places.Limit{Budget: 0.06}}, []places.Wish{wish("default", 3)}, all},
-		"all, if the budget of the pool is spent":       {warmed(three), rules{Pools: map[string]places.Limit{"default": {Budget: 0.06}}}, []places.Wish{wish("default", 3)}, all},
-		"none, if another pool's is":                    {warmed(three), rules{Pools: map[string]places.Limit{"gpu": {Budget: 0.06}}}, []places.Wish{wish("default", 3)}, ""},
-		"none, if launches of the pool fail":            {broken, rules{}, []places.Wish{wish("default", 3)}, ""},
-		"none, if Modal has no room for more":           {warmed(three).Crowded("default", start), rules{}, []places.Wish{wish("default", 3)}, ""},
-		"those that are an hour old":                    {warmed(map[string]places.Warm{"a": warm(time.Hour, "sb-a"), "b": warm(time.Hour-1, "sb-b")}), rules{}, []places.Wish{wish("default", 2)}, "a"},
-		"none that is old whose successor is not here":  {warmed(map[string]places.Warm{"a": warm(55*time.Minute, "sb-a"), "b": warm(0, "")}), rules{}, []places.Wish{wish("default", 1)}, ""},
-		"one that is old whose successor is":            {warmed(map[string]places.Warm{"a": warm(55*time.Minute, "sb-a"), "b": warm(0, "sb-b")}), rules{}, []places.Wish{wish("default", 1)}, "a"},
+		"all, while somebody waits for the fleet":        {short(places.All), rules{}, []places.Wish{wish("default", 3)}, all},
+		"all, while somebody waits for the pool":         {short(places.PoolScope("default")), rules{}, []places.Wish{wish("default", 3)}, all},
+		"all, while somebody waits for its kind":         {short(places.KindScope("default")), rules{}, []places.Wish{wish("default", 3)}, all},
+		"none, while somebody waits for another pool":    {short(places.PoolScope("gpu")), rules{}, []places.Wish{wish("default", 3)}, ""},
+		"none, while somebody waits for another kind":    {short(places.KindScope("default gpu:A100")), rules{}, []places.Wish{wish("default", 3)}, ""},
+		"none, while somebody waits for its repository":  {short(places.RepoScope("acme", "web")), rules{}, []places.Wish{wish("default", 3)}, ""},
+		"all, if the fleet is paused":                    {warmed(three).Pause(places.All, true, start), rules{}, []places.Wish{wish("default", 3)}, all},
+		"all, if the pool is paused":                     {warmed(three).Pause(places.PoolScope("default"), true, start), rules{}, []places.Wish{wish("default", 3)}, all},
+		"none, if another pool is":                       {warmed(three).Pause(places.PoolScope("gpu"), true, start), rules{}, []places.Wish{wish("default", 3)}, ""},
+		"all, if the budget of the fleet is spent":       {warmed(three), rules{Fleet: places.Limit{Budget: 0.06}}, []places.Wish{wish("default", 3)}, all},
+		"all, if the budget of the pool is spent":        {warmed(three), rules{Pools: map[string]places.Limit{"default": {Budget: 0.06}}}, []places.Wish{wish("default", 3)}, all},
+		"none, if another pool's is":                     {warmed(three), rules{Pools: map[string]places.Limit{"gpu": {Budget: 0.06}}}, []places.Wish{wish("default", 3)}, ""},
+		"none, if they are just as many as there may be": {busy, rules{Fleet: upTo(5)}, []places.Wish{wish("default", 3)}, ""},
+		"the youngest, if the fleet may have fewer now":  {busy, rules{Fleet: upTo(3)}, []places.Wish{wish("default", 3)}, "b c"},
+		"all, if jobs have all that the pool may now":    {busy, rules{Pools: map[string]places.Limit{"default": upTo(1)}}, []places.Wish{wish("default", 3)}, all},
+		"none, if another pool may have fewer":           {busy, rules{Pools: map[string]places.Limit{"gpu": upTo(1)}}, []places.Wish{wish("default", 3)}, ""},
+		"none, if launches of the pool fail":             {broken, rules{}, []places.Wish{wish("default", 3)}, ""},
+		"none, if Modal has no room for more":            {warmed(three).Crowded("default", start), rules{}, []places.Wish{wish("default", 3)}, ""},
+		"those that are an hour old":                     {warmed(map[string]places.Warm{"a": warm(time.Hour, "sb-a"), "b": warm(time.Hour-1, "sb-b")}), rules{}, []places.Wish{wish("default", 2)}, "a"},
+		"none that is old whose successor is not here":   {warmed(map[string]places.Warm{"a": warm(55*time.Minute, "sb-a"), "b": warm(0, "")}), rules{}, []places.Wish{wish("default", 1)}, ""},
+		"one that is old whose successor is":             {warmed(map[string]places.Warm{"a": warm(55*time.Minute, "sb-a"), "b": warm(0, "sb-b")}), rules{}, []places.Wish{wish("default", 1)}, "a"},
 		"the oldest of those": {
 			warmed(map[string]places.Warm{"a": warm(57*time.Minute, "sb-a"), "b": warm(56*time.Minute, "sb-b"), "c": warm(0, "sb-c")}), rules{}, []places.Wish{wish("default", 2)}, "a",
 		},
