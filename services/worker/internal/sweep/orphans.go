@@ -34,8 +34,6 @@ type Orphans struct {
 
 	// Those that have a sandbox, and the others; warm sandboxes.
 	present, absent, strays, cooled turn
-	// stray are the warm sandboxes that the last run found without a record: ids by names.
-	stray map[string]string
 	// lookedAt is when late runners were looked at last.
 	lookedAt time.Time
 	// unfinished is when what was begun about a runner can come to its end.
@@ -70,13 +68,13 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 	if t.found("", err) {
 		return t.result()
 	}
+	if err == nil { // First: a worker that dies often may never come to the end of the others.
+		o.rewarm(ctx, s, record, &t)
+	}
 	for some := range slices.Chunk(o.inTurn(o.findings(s, runners)), atOnce) {
 		if o.act(ctx, some, &t) {
 			break
 		}
-	}
-	if err == nil {
-		o.rewarm(ctx, s, record, &t)
 	}
 	return t.result()
 }

@@ -81,10 +81,9 @@ func (o *Orphans) rewarm(ctx context.Context, s survey, record places.Record, t 
 			absent[name] = warm.SandboxID
 		}
 	}
-	before := o.stray
-	o.stray = maps.Clone(strays)
-	// One that was given to a runner since it was listed bears that one's name in the next list. What is in two of them is nobody's.
-	maps.DeleteFunc(strays, func(name, id string) bool { return before[name] != id })
+	if err := o.keepGiven(ctx, strays); t.found("", err) {
+		return
+	}
 	t.each(o.Each, names(&o.strays, strays, maxEnds), func(name string) (Kind, error) {
 		end, err := endWarm(ctx, o.Fleet, strays[name], false, true)
 		if end != ended {
@@ -100,6 +99,24 @@ func (o *Orphans) rewarm(ctx context.Context, s survey, record places.Record, t 
 		_, err = o.Places.Change(ctx, func(r places.Record) places.Record { return r.Over(name, s.began) })
 		return Cooled, wrapped("take a warm sandbox off the record", err)
 	})
+}
+
+// keepGiven takes those out of strays that were given to runners since they were listed: their records say so before the place forgets it.
+func (o *Orphans) keepGiven(ctx context.Context, strays map[string]string) error {
+	if len(strays) == 0 {
+		return nil
+	}
+	runners, err := o.Ledger.Runners(ctx)
+	if err != nil {
+		clear(strays)
+		return err //nolint:wrapcheck // the ledger says what it was
+	}
+	given := map[string]bool{}
+	for _, record := range runners {
+		given[record.Value.SandboxID] = true
+	}
+	maps.DeleteFunc(strays, func(_, id string) bool { return given[id] })
+	return nil
 }
 
 // placeless reports whether a runner whose sandbox was not listed will have none any more.
