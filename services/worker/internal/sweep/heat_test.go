@@ -50,6 +50,8 @@ type hand struct {
 	n, at int
 	fault fault
 	dead  bool
+	// isLate is set while a call works late.
+	isLate bool
 }
 
 type fault string
@@ -92,7 +94,9 @@ func (h *hand) do(ctx context.Context, call string, effect func()) error {
 			time.AfterFunc(90*time.Second, func() {
 				h.mu.Lock()
 				defer h.mu.Unlock()
+				h.isLate = true
 				effect()
+				h.isLate = false
 			})
 			return errAway
 		case freezes:
@@ -108,6 +112,17 @@ func (h *hand) do(ctx context.Context, call string, effect func()) error {
 	}
 	effect()
 	return nil
+}
+
+// answer is a call whose effect has an answer. One that comes late is nobody's.
+func answer[T any](ctx context.Context, h *hand, call string, effect func() T) (said T, err error) {
+	answers := make(chan T, 1)
+	err = h.do(ctx, call, func() { answers <- effect() })
+	select {
+	case said = <-answers:
+	default:
+	}
+	return said, err
 }
 
 // wants is the runner that claims a warm sandbox.
@@ -129,27 +144,42 @@ func (h *heat) claim() {
 	}
 }
 
-func (h *hand) Read(ctx context.Context) (r places.Record, revision uint64, err error) {
-	err = h.do(ctx, "read", func() { r, revision, _ = h.book.Read(ctx) })
-	return r, revision, err
+func (h *hand) Read(ctx context.Context) (places.Record, uint64, error) {
+	r, err := answer(ctx, h, "read", func() places.Record {
+		r, _, _ := h.book.Read(ctx)
+		return r
+	})
+	return r, 0, err
 }
 
-func (h *hand) Change(ctx context.Context, change func(places.Record) places.Record) (revision uint64, err error) {
-	err = h.do(ctx, "change", func() { revision, _ = h.book.Change(ctx, change) })
-	return revision, err
+func (h *hand) Change(ctx context.Context, change func(places.Record) places.Record) (uint64, error) {
+	before, _, _ := h.book.Read(context.WithoutCancel(ctx))
+	after := change(before) // Asked for by who makes the call, so that what comes late can only fit or not.
+	return answer(ctx, h, "change", func() uint64 {
+		revision, _ := h.book.Change(ctx, func(r places.Record) places.Record {
+			switch {
+			case r.Same(before):
+				return after
+			case h.isLate:
+				return r
+			}
+			return change(r)
+		})
+		return revision
+	})
 }
 
 func (h *hand) Warm(ctx context.Context, name string, _ run.Pool) (id string, err error) {
-	exists := false
-	err = h.do(ctx, "warm", func() {
-		if _, exists = h.find(name); !exists {
-			id = h.start(name)
+	started, err := answer(ctx, h, "warm", func() string {
+		if _, exists := h.find(name); exists {
+			return "exists"
 		}
+		return h.start(name)
 	})
-	if exists {
-		err = run.ErrExists
+	if started == "exists" {
+		return "", run.ErrExists
 	}
-	return id, err
+	return started, err
 }
 
 // start starts a sandbox.
@@ -180,15 +210,23 @@ func (h *heat) find(name string) (id string, found bool) {
 	return "", false
 }
 
-func (h *hand) FindWarm(ctx context.Context, name string) (id string, err error) {
-	err = h.do(ctx, "find", func() { id, _ = h.find(name) })
-	return id, err
+func (h *hand) FindWarm(ctx context.Context, name string) (string, error) {
+	return answer(ctx, h, "find", func() string {
+		id, _ := h.find(name)
+		return id
+	})
 }
 
-func (h *hand) Ask(ctx context.Context, id string, release bool) (says run.Evidence, err error) {
-	var deaf error
-	err = h.do(ctx, "ask", func() { says, deaf = h.ask(id, release) })
-	return says, errors.Join(err, deaf)
+func (h *hand) Ask(ctx context.Context, id string, release bool) (run.Evidence, error) {
+	type evidence struct {
+		says run.Evidence
+		deaf error
+	}
+	e, err := answer(ctx, h, "ask", func() evidence {
+		says, deaf := h.ask(id, release)
+		return evidence{says, deaf}
+	})
+	return e.says, errors.Join(err, e.deaf)
 }
 
 func (h *heat) ask(id string, release bool) (run.Evidence, error) {
@@ -222,12 +260,11 @@ func (h *hand) Terminate(ctx context.Context, id string) error {
 	})
 }
 
-func (h *hand) Fate(ctx context.Context, id string, _ bool) (fate run.Fate, err error) {
-	err = h.do(ctx, "fate", func() {
+func (h *hand) Fate(ctx context.Context, id string, _ bool) (run.Fate, error) {
+	return answer(ctx, h, "fate", func() run.Fate {
 		b := h.boxes[id]
-		fate = run.Fate{Running: b != nil && !b.over, How: "its sandbox ended: failure, exit code 1"}
+		return run.Fate{Running: b != nil && !b.over, How: "its sandbox ended: failure, exit code 1"}
 	})
-	return fate, err
 }
 
 // warmPool wants so many.
