@@ -39,13 +39,9 @@ const question = `ask="${TMPDIR:-/tmp}/runner-state/ask.sh"; [ ! -x "$ask" ] || 
 func (f *Fleet) Ask(ctx context.Context, id string, release bool) (run.Evidence, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	client, err := f.client()
+	sandbox, err := f.handle(ctx, id)
 	if err != nil {
 		return "", err
-	}
-	sandbox, err := client.Sandboxes.FromID(ctx, id, nil)
-	if err != nil {
-		return "", fmt.Errorf("modal: %w", classify(err, time.Now()))
 	}
 	defer func() { _ = sandbox.Detach() }() // Releases the connection; it has no way to fail.
 	switch over, err := hasEnded(ctx, sandbox); {

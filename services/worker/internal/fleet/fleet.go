@@ -155,17 +155,26 @@ func (f *Fleet) find(ctx context.Context, name string) (id string, err error) {
 	return sandbox.SandboxID, nil
 }
 
+// handle is the SDK's for the sandbox of that id. Whether there is one, its calls tell.
+func (f *Fleet) handle(ctx context.Context, id string) (*modal.Sandbox, error) {
+	client, err := f.client()
+	if err != nil {
+		return nil, err
+	}
+	sandbox, err := client.Sandboxes.FromID(ctx, id, nil)
+	if err != nil {
+		return nil, fmt.Errorf("modal: %w", classify(err, time.Now()))
+	}
+	return sandbox, nil
+}
+
 // Terminate ends a sandbox. Nil if it has ended or is not known.
 func (f *Fleet) Terminate(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	client, err := f.client()
+	sandbox, err := f.handle(ctx, id)
 	if err != nil {
 		return err
-	}
-	sandbox, err := client.Sandboxes.FromID(ctx, id, nil)
-	if err != nil {
-		return fmt.Errorf("modal: %w", classify(err, time.Now()))
 	}
 	if _, err = sandbox.Terminate(ctx, nil); err != nil && !isNotFound(err) {
 		return fmt.Errorf("modal: %w", classify(err, time.Now()))

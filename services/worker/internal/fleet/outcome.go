@@ -127,13 +127,9 @@ func (f *Fleet) Tail(ctx context.Context, id string, lines int) (string, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	client, err := f.client()
+	sandbox, err := f.handle(ctx, id)
 	if err != nil {
 		return "", err
-	}
-	sandbox, err := client.Sandboxes.FromID(ctx, id, nil)
-	if err != nil {
-		return "", fmt.Errorf("modal: %w", classify(err, time.Now()))
 	}
 	entries, err := sandbox.Logs.Tail(ctx, &modal.LogTailParams{Entries: lines})
 	if err != nil {

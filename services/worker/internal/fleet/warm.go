@@ -11,18 +11,14 @@ import (
 
 	modal "github.com/modal-labs/modal-client/go"
 
+	"modal-github-runner/proto/pools"
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/worker/internal/run"
 )
 
-const (
-	// warmWait is how long a warm sandbox waits for a runner before it ends itself.
-	warmWait = 90 * time.Minute
-	// warmTime is by how much it may outlive its pool's timeout: that is its runner's, from the moment it is given. It is warmWait and
-	// more than the time in which it boots.
-	warmTime = 2 * time.Hour
-)
+// warmWait is how long a warm sandbox waits for a runner before it ends itself: less than pools.WarmExtra by more than it takes to boot.
+const warmWait = 90 * time.Minute
 
 // handOver has the entrypoint's own script take a runner, whose JIT configuration is in the environment. Where there is none, nothing waits
 // for one, at least not yet.
@@ -50,7 +46,7 @@ func (f *Fleet) Warm(ctx context.Context, name string, p run.Pool) (id string, e
 		o.env["RUNNER_TRUSTED"] = "private"
 	}
 	o.name = warmName(name, o.deployment)
-	o.pool.Timeout += warmTime
+	o.pool.Timeout += pools.WarmExtra // Its own timeout is the runner's, from the moment it is given.
 	return f.start(ctx, o)
 }
 
@@ -71,13 +67,9 @@ func (f *Fleet) FindWarm(ctx context.Context, name string) (id string, err error
 func (f *Fleet) Give(ctx context.Context, id string, r run.Runner, jit config.Secret) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	client, err := f.client()
+	sandbox, err := f.handle(ctx, id)
 	if err != nil {
 		return err
-	}
-	sandbox, err := client.Sandboxes.FromID(ctx, id, nil)
-	if err != nil {
-		return fmt.Errorf("modal: %w", classify(err, time.Now()))
 	}
 	defer func() { _ = sandbox.Detach() }() // Releases the connection; it has no way to fail.
 	err = give(ctx, sandbox, r, jit)
