@@ -115,7 +115,7 @@ func mutants() []mutant {
 		},
 		{
 			name: "a warm sandbox is ended whoever has it by now", invariant: "I5", file: "sweep/warmend.go", flags: []string{"--warm=3", "--intensity=5"},
-			old: "case err == nil && (evidence == run.Idle || evidence == run.HasJob):", new: "case false:",
+			old: "evidence, err := fleet.Ask(ctx, id, true)", new: "evidence, err := run.ReleasedNow, error(nil)",
 		},
 		{
 			name: "warm sandboxes that nobody wants any more stay", invariant: "I5", file: "places/keep.go", flags: []string{"--warm=3"},
