@@ -44,7 +44,7 @@ func (a *App) newSweeps(
 	books, jobs := books{mirror}, jobs{a.surveyor}
 	orphans := &sweep.Orphans{
 		Fleet: sandboxes{a.fleet}, Ledger: books, Handler: launcher, Places: book, Rules: a.rules, Now: a.options.Now,
-		Scope: a.forge.Scope, Deployment: a.control.Deployment,
+		Clock: records.Now, Scope: a.forge.Scope, Deployment: a.control.Deployment,
 	}
 	registrations := &sweep.Registrations{
 		Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: a.options.Now, Scope: a.forge.Scope, Named: namedRepos(a.cfg.AllowedRepos),

@@ -22,6 +22,7 @@ type loop struct {
 func (s *Sim) newLoops() []*loop {
 	orphans := &sweep.Orphans{
 		Rules: s.rules(), Scope: scopeOf, Deployment: func(context.Context) (string, error) { return deployment, nil }, Each: oneByOne,
+		Clock: func(context.Context) (time.Time, error) { return s.time(), nil }, // Where the broker is away, the reads fail that follow.
 	}
 	line := &sweep.Line{Rules: s.rules()}
 	registrations, stuck := &sweep.Registrations{Scope: scopeOf, Named: s.repos()}, &sweep.Stuck{}

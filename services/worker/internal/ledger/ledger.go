@@ -4,6 +4,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -20,6 +23,26 @@ type Ledger struct {
 
 // New makes a Ledger. The bucket need not exist yet.
 func New(js jetstream.JetStream) *Ledger { return &Ledger{js, records.Named(js, wire.BucketRuns, 0)} }
+
+// nowTimeout bounds the question for the time.
+const nowTimeout = 5 * time.Second
+
+var errNoTime = errors.New("NATS tells no time with the state of a stream: it is older than 2.10")
+
+// Now asks the server for the time, by whose clock Entry.ChangedAt goes.
+func (l *Ledger) Now(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, nowTimeout)
+	defer cancel()
+	stream, err := l.js.Stream(ctx, streamName)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("state of stream %s: %w", streamName, err)
+	}
+	now := stream.CachedInfo().TimeStamp
+	if now.IsZero() {
+		return time.Time{}, errNoTime
+	}
+	return now, nil
+}
 
 // LoadRun returns the record of a job and its revision, or zeros if there is none.
 func (l *Ledger) LoadRun(ctx context.Context, job int64) (run.Run, uint64, error) {

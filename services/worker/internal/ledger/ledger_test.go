@@ -331,3 +331,19 @@ func TestARecordThatWasDeletedIsNone(t *testing.T) {
 	}
 	r.want(t, "new", revision)
 }
+
+// What the ledger says of when a record changed goes by the clock that it tells.
+func TestTheLedgerTellsItsTime(t *testing.T) {
+	l, _, server := connected(t)
+	before := time.Now()
+	at, err := l.Now(t.Context())
+	if err != nil || at.Before(before) || at.After(time.Now()) {
+		t.Errorf("it is %v, %v; want between %v and now", at, err, before)
+	}
+	server.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if at, err := l.Now(ctx); err == nil {
+		t.Errorf("it is %v, though there is no server", at)
+	}
+}

@@ -49,6 +49,9 @@ type world struct {
 	registrations map[string][]sweep.Registration
 	statuses      map[int64]run.Sighting
 	queued        map[string][]run.Job
+
+	ahead  time.Duration // The ledger's clock, of the worker's.
+	listed func()        // What happens while runners are listed, if not nil.
 }
 
 // call counts a call and says whether it fails.
@@ -130,6 +133,9 @@ func (w *world) Runs(context.Context) ([]sweep.Record[run.Run], error) {
 func (w *world) Runners(context.Context) ([]sweep.Record[run.Runner], error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.listed != nil {
+		w.listed()
+	}
 	if err := w.call("runners"); err != nil {
 		return w.runners[:len(w.runners)/2], err
 	}

@@ -25,6 +25,8 @@ type Orphans struct {
 	Places  Book
 	Rules   places.Rules
 	Now     func() time.Time
+	// Clock asks for the time by which Record.ChangedAt goes. The worker's own may be minutes off.
+	Clock func(context.Context) (time.Time, error)
 	// Scope is where the runner of a job is registered.
 	Scope func(run.Job) string
 	// Deployment is the id of these workers. What has another one's is never touched.
@@ -42,8 +44,10 @@ type Orphans struct {
 
 // survey is what Modal and the ledger say.
 type survey struct {
-	began      time.Time
+	began      time.Time // by Clock
 	deployment string
+	// before are the places as they were when it began.
+	before places.Record
 	// listed are the sandboxes of runners, warm those that wait for one.
 	listed, warm []Sandbox
 	sandboxes    map[run.Name]Sandbox
@@ -59,10 +63,11 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 	if err != nil {
 		return o.waits(ctx, o.Now()), err
 	}
-	if s.looks = s.began.Sub(o.lookedAt) >= run.LookAfter; s.looks {
-		o.lookedAt = s.began
+	now := o.Now()
+	if s.looks = now.Sub(o.lookedAt) >= run.LookAfter; s.looks {
+		o.lookedAt = now
 	}
-	s.unfinished = o.due(s.began)
+	s.unfinished = o.due(now)
 	t := tally{Report: s.census(runners)}
 	record, err := o.recount(ctx, s, runners)
 	if t.found("", err) {
@@ -79,11 +84,17 @@ func (o *Orphans) RunOnce(ctx context.Context) (Report, error) {
 	return t.result()
 }
 
-// look reads Modal first: an intent is on record before its sandbox exists, so a sandbox that was listed has a record by the
-// time the ledger is read.
+// look reads the places first, then Modal, then the ledger: a launch takes its place, puts its intent on record and makes its sandbox, in
+// that order, so that what is seen of it has a record by the time the ledger is read.
 func (o *Orphans) look(ctx context.Context) (survey, []Record[run.Runner], error) {
-	s := survey{began: o.Now(), sandboxes: map[run.Name]Sandbox{}, runs: map[int64]Record[run.Run]{}}
+	s := survey{sandboxes: map[run.Name]Sandbox{}, runs: map[int64]Record[run.Run]{}}
 	var err error
+	if s.began, err = o.Clock(ctx); err != nil {
+		return survey{}, nil, fmt.Errorf("time of the ledger: %w", err)
+	}
+	if s.before, _, err = o.Places.Read(ctx); err != nil {
+		return survey{}, nil, fmt.Errorf("read places: %w", err)
+	}
 	if s.deployment, err = o.Deployment(ctx); err != nil {
 		return survey{}, nil, fmt.Errorf("deployment: %w", err)
 	}

@@ -21,6 +21,7 @@ func orphans(w *world) *sweep.Orphans {
 	return &sweep.Orphans{
 		Fleet: w, Ledger: w, Handler: w, Places: &w.book, Rules: placestest.Rules{}, Now: time.Now, Scope: scopeOf,
 		Deployment: func(context.Context) (string, error) { return ours, w.fail["deployment"] },
+		Clock:      func(context.Context) (time.Time, error) { return time.Now().Add(w.ahead), w.fail["clock"] },
 	}
 }
 
@@ -414,6 +415,56 @@ func TestSandboxesComeFirstAndEachInItsTurn(t *testing.T) {
 		if turn == 2 && len(runners) != 300 {
 			t.Errorf("%d of 300 had their turn", len(runners))
 		}
+	}
+}
+
+// The clocks of two workers are minutes apart. A sweep goes by the ledger's, and takes no place from a launch that goes on.
+func TestAWrongClockTakesNoPlaceFromALaunch(t *testing.T) {
+	faultstest.Cover(t, "F54")
+	const skew = 5 * time.Minute
+	launching := run.Runner{Name: name(1), State: run.Launching, Job: job(1), For: 1}
+	for what, tt := range map[string]struct {
+		sweeper, launcher time.Duration // Their clocks, of the ledger's.
+		recorded          bool
+		age               time.Duration // Of the record and the place.
+		want              bool
+	}{
+		"the sweeper's is fast":                     {sweeper: skew, recorded: true, want: true},
+		"the sweeper's is fast, no intent yet":      {sweeper: skew, want: true},
+		"the launcher's is slow":                    {launcher: -skew, recorded: true, want: true},
+		"the launcher's is slow, no intent yet":     {launcher: -skew, want: true},
+		"both are right":                            {recorded: true, want: true},
+		"the launch ended without a word":           {recorded: true, age: 2*run.LaunchTimeout + old},
+		"and the sweeper's clock is slow":           {sweeper: -skew, recorded: true, age: 2*run.LaunchTimeout + old},
+		"its worker died before the intent":         {age: old},
+		"the same, and the sweeper's clock is slow": {sweeper: -skew, age: old},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{ahead: -tt.sweeper} // The bubble's clock is the sweeper's.
+				at := time.Now().Add(w.ahead - tt.age + tt.launcher)
+				take := func() {
+					_, _ = w.book.Change(t.Context(), func(r places.Record) places.Record {
+						r, _ = r.Take(places.AskFor(name(1), job(1), placestest.Rules{}), placestest.Rules{}, at)
+						return r
+					})
+				}
+				if r := launching; tt.recorded {
+					r.Until = at.Add(run.LaunchTimeout)
+					w.runners = []sweep.Record[run.Runner]{record(r, tt.age-w.ahead)}
+				}
+				if w.listed = take; tt.age > 0 {
+					take()
+				}
+				if _, err := orphans(w).RunOnce(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				r, _, _ := w.book.Read(t.Context())
+				if _, held := r.Held[places.Key(name(1))]; held != tt.want {
+					t.Errorf("the runner has a place: %v, want %v", held, tt.want)
+				}
+			})
+		})
 	}
 }
 

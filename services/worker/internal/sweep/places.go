@@ -22,7 +22,7 @@ func (o *Orphans) recount(ctx context.Context, s survey, runners []Record[run.Ru
 	}
 	_, err = o.Places.Change(ctx, func(r places.Record) places.Record {
 		for runner, place := range r.Held {
-			if record, ok := known[runner]; !listed[runner] && s.old(place.Since) && (!ok || s.placeless(record)) {
+			if !listed[runner] && s.placeless(runner, place, known) {
 				r, _ = r.Free(runner, s.began)
 			}
 		}
@@ -120,14 +120,21 @@ func (o *Orphans) keepGiven(ctx context.Context, strays map[string]string) error
 }
 
 // placeless reports whether a runner whose sandbox was not listed will have none any more.
-func (s survey) placeless(record Record[run.Runner]) bool {
+func (s survey) placeless(runner string, place places.Place, known map[string]Record[run.Runner]) bool {
+	if !s.old(place.Since) {
+		return false
+	}
+	record, ok := known[runner]
+	if !ok { // Its intent came too late for the list of runners, unless it had the place before. The clock of who took it may be minutes off.
+		return s.before.Held[runner].Since.Equal(place.Since)
+	}
 	switch r := record.Value; r.State {
 	case run.Unknown:
 		return true
 	case run.Ended:
 		return s.old(record.ChangedAt)
-	case run.Launching: // Every call of its launch has ended by then; whoever goes on with it takes a place again.
-		return s.old(r.Until)
+	case run.Launching: // Every call of its launch has ended by then, by its worker's clock and by ours; whoever goes on with it takes a place again.
+		return s.old(r.Until) && s.old(record.ChangedAt.Add(run.LaunchTimeout))
 	case run.Launched, run.Busy: // That its sandbox has vanished is a finding, and ends it.
 	}
 	return false

@@ -115,7 +115,7 @@ func (s *site) run(t *testing.T, d time.Duration) {
 func (s *site) loops() []sweep.Loop {
 	b := books{s.ledger}
 	orphans := &sweep.Orphans{
-		Fleet: s.cloud, Scope: s.Scope, Ledger: b, Handler: s.launcher, Places: s.book, Rules: s.rules, Now: time.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
+		Fleet: s.cloud, Scope: s.Scope, Ledger: b, Handler: s.launcher, Places: s.book, Rules: s.rules, Now: time.Now, Clock: s.ledger.Now, Deployment: func(context.Context) (string, error) { return ours, nil },
 	}
 	registrations := &sweep.Registrations{Registrar: s.cloud, Ledger: b, Reader: s.ledger, Now: time.Now, Scope: s.Scope}
 	stuck := &sweep.Stuck{Jobs: s.cloud, Ledger: b, Queue: s.cloud, Now: time.Now}
