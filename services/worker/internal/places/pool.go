@@ -27,9 +27,10 @@ const (
 )
 
 const (
-	// firstRate is how many sandboxes a second are tried once Modal has said that there is no room for more. It is halved each
-	// time that Modal says so again, down to slowestRate, and grows with each that is created, up to fullRate, where it is forgotten.
-	firstRate   = 1.0
+	// firstRate is how many sandboxes a second are tried once Modal has said that there is no room for more: each of them may cost GitHub
+	// a registration and its removal, and where few jobs wait, it is one job that asks. It is halved each time that Modal says so again, down
+	// to slowestRate, and grows with each that is created, up to fullRate, where it is forgotten.
+	firstRate   = 0.5
 	slowestRate = 1.0 / 60
 	fullRate    = 10.0
 	growth      = 0.25

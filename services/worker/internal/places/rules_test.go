@@ -87,7 +87,7 @@ func TestALaunchWaitsFor(t *testing.T) {
 		"nothing, on the next day":                           {record: spent(t, 3), rules: rules{Fleet: places.Limit{Budget: 3}}, ask: ask("web", 7), at: midnight},
 		"a pool that starts":                                 {record: broken, ask: ask("web", 7), want: "breaker kind/default the last one: exec format error", until: start.Add(30 * time.Second).Format(time.RFC3339)},
 		"nothing, where another pool's launches don't start": {record: broken, ask: gpu},
-		"Modal's room":                                       {record: places.Record{}.Exhausted("default", start), ask: ask("web", 7), want: "capacity kind/default Modal has no room", until: start.Add(time.Second).Format(time.RFC3339)},
+		"Modal's room":                                       {record: places.Record{}.Exhausted("default", start), ask: ask("web", 7), want: "capacity kind/default Modal has no room", until: start.Add(2 * time.Second).Format(time.RFC3339)},
 		"nothing, where Modal has no room for another pool":  {record: places.Record{}.Exhausted("default", start), ask: gpu},
 		"the pool's pace": {
 			record: taken(t, places.Record{}, rules{Rates: map[string]float64{"default": 2}}, "web", 1, 3), rules: rules{Rates: map[string]float64{"default": 2}}, ask: ask("web", 7),
@@ -299,10 +299,10 @@ func TestModalsLackOfRoomSlowsAPoolAndPassesAgain(t *testing.T) {
 
 func TestModalsLackOfRoomIsHeardThoughAClockWasAheadWhenItWasLastTold(t *testing.T) {
 	r := places.Record{}.Exhausted("default", start.Add(time.Hour)).Exhausted("default", start)
-	if rate := r.Pools["default"].Rate; rate != 0.5 {
+	if rate := r.Pools["default"].Rate; rate != 0.25 {
 		t.Errorf("rate = %v, want half of what is tried first", rate)
 	}
-	if next := r.Pools["default"].Next; !next.Equal(start.Add(2 * time.Second)) {
+	if next := r.Pools["default"].Next; !next.Equal(start.Add(4 * time.Second)) {
 		t.Errorf("the next may come at %v", next)
 	}
 }
