@@ -69,7 +69,7 @@ type AdminConfig struct {
 var (
 	versionForm = regexp.MustCompile(`^\d+\.\d+\.\d+$`)
 	slugForm    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
-	appForm     = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+	modalName   = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 )
 
 // Validate implements config.Validator for the rules across fields.
@@ -79,12 +79,6 @@ func (c *Config) Validate() error {
 		errs = append(errs, config.Faulty("POOLS_FILE", c.PoolsFile, err))
 	}
 	invalid := func(name, rule, value string) { errs = append(errs, config.Invalid(name, rule, value)) }
-	if c.GHESDomain != "" {
-		errs = append(errs, config.CheckHost("GITHUB_ENTERPRISE_DOMAIN", c.GHESDomain))
-	}
-	if c.GHESDomain != "" && c.GitHubURL != nil {
-		invalid("GITHUB_ENTERPRISE_DOMAIN", "must not be set together with GITHUB_API_URL", c.GHESDomain)
-	}
 	encrypted := func(name string, u *url.URL) {
 		if u != nil && u.Scheme == "http" && !c.InsecureDev {
 			errs = append(errs, config.Invalid(name, "must be https:// unless INSECURE_DEV=1", u.String(), "INSECURE_DEV"))
@@ -98,9 +92,33 @@ func (c *Config) Validate() error {
 	if c.RunnerVersion != forge.Latest && !versionForm.MatchString(c.RunnerVersion) {
 		invalid("RUNNER_VERSION", `must be "latest" or a version such as 2.330.0`, c.RunnerVersion)
 	}
-	errs = append(errs, c.checkGroup(), c.checkEnterprise())
-	if !appForm.MatchString(c.ModalApp) {
-		invalid("MODAL_APP", "must be 1 to 64 letters, digits, dots, dashes and underscores", c.ModalApp)
+	errs = append(errs, c.checkGitHub(), c.checkGroup(), c.checkEnterprise())
+	named := func(name, value string) {
+		if !modalName.MatchString(value) {
+			invalid(name, "must be 1 to 64 letters, digits, dots, dashes and underscores", value)
+		}
+	}
+	named("MODAL_APP", c.ModalApp)
+	if c.ModalEnvironment != "" {
+		named("MODAL_ENVIRONMENT", c.ModalEnvironment)
+	}
+	return errors.Join(errs...)
+}
+
+// checkGitHub: where GitHub is, told in one way.
+func (c *Config) checkGitHub() error {
+	const api, domain = "GITHUB_API_URL", "GITHUB_ENTERPRISE_DOMAIN"
+	var errs []error
+	if c.GHESDomain != "" {
+		errs = append(errs, config.CheckHost(domain, c.GHESDomain))
+	}
+	if c.GHESDomain != "" && c.GitHubURL != nil {
+		errs = append(errs, config.Invalid(domain, "must not be set together with GITHUB_API_URL", c.GHESDomain))
+	}
+	if u := c.GitHubURL; u != nil { // Of a server any path may be right, behind a proxy.
+		if its := (&Config{GHESDomain: u.Host}).apiURL(); its.Path == "" && !strings.EqualFold(u.Host, its.Host) {
+			errs = append(errs, config.Invalid(api, "must be of the API, "+its.String()+", not of the pages", u.String()))
+		}
 	}
 	return errors.Join(errs...)
 }
