@@ -113,11 +113,11 @@ func (a *App) AdminAddr() string { return a.admin.Addr().String() }
 
 func (a *App) listen(ctx context.Context) (err error) {
 	if a.public, err = a.options.Listen(ctx, a.options.Config.Addr); err != nil {
-		return fmt.Errorf("open public listener: %w", err)
+		return fmt.Errorf("INGRESS_ADDR: %w", err)
 	}
 	a.stack.Push("public listener", a.closePublic)
 	if a.admin, err = a.options.Listen(ctx, a.options.Config.AdminAddr); err != nil {
-		return fmt.Errorf("open admin listener: %w", err)
+		return fmt.Errorf("INGRESS_ADMIN_ADDR: %w", err)
 	}
 	a.stack.Push("admin listener", a.closeAdmin)
 	return nil

@@ -90,7 +90,7 @@ func TestAJobWhoseLabelOnlyLooksLikeOursIsInTheLog(t *testing.T) {
 	if response.Code != 202 || response.Body.String() != "ignored\n" || len(r.queue.stored) > 0 {
 		t.Errorf("%d %q, published %v", response.Code, response.Body, r.queue.stored)
 	}
-	for _, want := range []string{"WARN", `"label that only looks like ours"`, "pool=default", "job_id=289782451", "outcome=ignored_lookalike"} {
+	for _, want := range []string{"WARN", `"label that only looks like ours"`, `m\\u043edal`, "pool=default", "job_id=289782451", "outcome=ignored_lookalike"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("log: %s lacks %s", said, want)
 		}

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/ingress/internal/limit"
 )
 
@@ -80,6 +82,9 @@ func (d *Delivery) attrs() []slog.Attr {
 			slog.Int64("job_id", job.GetJobId()), slog.Int64("run_id", job.GetRunId()),
 			slog.String("repo", job.GetRepository().GetOwner()+"/"+job.GetRepository().GetName()),
 			slog.String("pool", job.GetPool()), slog.String("runner", job.GetRunnerName()))
+	}
+	if d.reason == OtherLabels || d.reason == LookAlike { // What they are made of shows only in ASCII.
+		attrs = append(attrs, slog.String("labels", wire.CutText(fmt.Sprintf("%+q", d.job.GetLabels()))))
 	}
 	if d.err != nil {
 		attrs = append(attrs, slog.Any("err", d.err))
