@@ -220,8 +220,11 @@ func explain(r run.Run, runners []run.Runner, over map[int64]bool, next, now tim
 			Name: nameOf(runner.Name), State: runner.State, CountsFor: runner.For, Took: runner.Took, GitHubID: runner.GitHubID,
 			SandboxID: runner.SandboxID, LaunchedAt: runner.LaunchedAt, EndedAt: runner.EndedAt, Reason: runner.Reason,
 		}
-		if runner.State == run.Busy && over[runner.Took] {
+		switch {
+		case runner.State == run.Busy && over[runner.Took]:
 			shown.State, shown.Reason = Ending, "its job is over; what is left of it is ended "+Span(run.Grace)+" after that"
+		case runner.State == run.Launching && runner.Name == r.Runner: // What fails before it is created is known of the job only.
+			shown.Reason = cmp.Or(r.Reason, runner.Reason)
 		}
 		e.Runners = append(e.Runners, shown)
 		e.Cost += runner.Cost(now)

@@ -234,6 +234,18 @@ func TestARunnerWhoseJobIsOverIsNotCalledBusy(t *testing.T) {
 	}
 }
 
+func TestOfARunnerThatIsNotLaunchedYetTheLastReasonIsTold(t *testing.T) {
+	const before, now = "no image to start from", "GitHub: 401 Bad credentials"
+	s := store{
+		runs:    []run.Run{waiting(func(r *run.Run) { r.Failures, r.Reason = 2, now })},
+		runners: []run.Runner{runner(run.Launching, func(r *run.Runner) { r.Reason = before })},
+	}
+	_, told := ask[adminapi.Explanation](t, s.handler(), http.MethodGet, "/jobs/1")
+	if len(told.Runners) != 1 || told.Runners[0].Reason != now {
+		t.Errorf("got %+v, want the reason %q", told.Runners, now)
+	}
+}
+
 func TestJobsAreListedByStateNewestFirst(t *testing.T) {
 	in := func(id int64, state run.State, changes ...func(*run.Run)) run.Run {
 		return waiting(append(changes, func(r *run.Run) { r.Job.ID, r.State = id, state })...)

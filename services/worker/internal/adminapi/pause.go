@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/worker/internal/places"
 )
 
@@ -41,17 +42,15 @@ func (a *API) resume(r *http.Request) (any, error) { return a.setPaused(r, false
 
 // setPaused holds launches of a scope back, or lets them go. It is for all workers, and outlives them.
 func (a *API) setPaused(r *http.Request, paused bool) (any, error) {
-	pools := a.Pools()
-	if !paused { // A pool may have gone out of the pools file since.
-		before, _, err := a.Places.Read(r.Context())
-		if err != nil {
-			return nil, err
-		}
-		pools = append(slices.Clone(pools), before.PausedPools()...)
-	}
-	scope, err := scopeOf(r.PathValue("scope"), pools)
+	before, _, err := a.Places.Read(r.Context())
 	if err != nil {
 		return nil, err
+	}
+	scope := places.Scope(r.PathValue("scope"))
+	if _, is := before.Paused[scope]; !is { // What is can be resumed, whatever it is: a pool may have gone out of the pools file since.
+		if scope, err = scopeOf(r.PathValue("scope"), a.Pools()); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := a.Places.Change(r.Context(), func(record places.Record) places.Record {
 		return record.Pause(scope, paused, time.Now())
@@ -65,6 +64,7 @@ func (a *API) setPaused(r *http.Request, paused bool) (any, error) {
 func scopeOf(text string, pools []string) (places.Scope, error) {
 	kind, name, _ := strings.Cut(text, "/")
 	owner, repo, isRepo := strings.Cut(name, "/")
+	var pattern wire.RepoPattern
 	switch {
 	case text == string(places.All):
 		return places.All, nil
@@ -72,9 +72,9 @@ func scopeOf(text string, pools []string) (places.Scope, error) {
 		return places.PoolScope(name), nil
 	case kind == "pool":
 		return "", &refusal{http.StatusNotFound, "pool", "must be one of " + strings.Join(pools, ", "), name}
-	case kind == "owner" && name != "" && !isRepo:
-		return places.OwnerScope(name), nil
-	case kind == "repo" && isRepo && owner != "" && repo != "" && !strings.Contains(repo, "/"):
+	case kind == "owner" && !isRepo && pattern.UnmarshalText([]byte(owner+"/*")) == nil:
+		return places.OwnerScope(owner), nil
+	case kind == "repo" && repo != "*" && pattern.UnmarshalText([]byte(name)) == nil:
 		return places.RepoScope(owner, repo), nil
 	}
 	return "", &refusal{http.StatusBadRequest, "scope", "must be all, pool/NAME, owner/NAME or repo/OWNER/NAME", text}

@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"modal-github-runner/services/worker/internal/adminapi"
+	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/places/placestest"
 )
 
@@ -45,5 +47,31 @@ func TestWhatWasPausedCanBeResumedThoughThePoolsFileHasItNoMore(t *testing.T) {
 		if !slices.Equal(left, tt.left) {
 			t.Errorf("after %s %s %v are paused, want %v", tt.method, tt.path, left, tt.left)
 		}
+	}
+}
+
+func TestWhatCanBeNoRepositoryIsNotPaused(t *testing.T) {
+	s, held := store{}, &placestest.Memory{}
+	h := serve(adminapi.Options{
+		Ledger: s, Queue: s, Handler: s, Places: held, Rules: placestest.Rules{},
+		Pools: func() []string { return nil }, Log: slog.New(slog.DiscardHandler),
+	})
+	for path, want := range map[string]int{
+		"/paused/repo/*/app": http.StatusBadRequest, "/paused/repo/octo/*": http.StatusBadRequest, "/paused/repo/octo/a%20b": http.StatusBadRequest,
+		"/paused/owner/*": http.StatusBadRequest, "/paused/owner/octo": http.StatusOK, "/paused/repo/octo/app": http.StatusOK,
+	} {
+		if status, answer := ask[map[string]any](t, h, http.MethodPut, path); status != want {
+			t.Errorf("PUT %s: %d %v, want %d", path, status, answer, want)
+		}
+	}
+	record, _, err := held.Read(t.Context())
+	if len(record.Paused) != 2 || err != nil {
+		t.Errorf("%v, %v are paused", record.Paused, err)
+	}
+	if _, err := held.Change(t.Context(), func(r places.Record) places.Record { return r.Pause("repo/*/app", true, time.Now()) }); err != nil {
+		t.Fatal(err)
+	}
+	if status, answer := ask[map[string]any](t, h, http.MethodDelete, "/paused/repo/*/app"); status != http.StatusOK {
+		t.Errorf("what was paused before: %d %v", status, answer)
 	}
 }

@@ -271,14 +271,3 @@ func (r Record) Pause(s Scope, paused bool, now time.Time) Record {
 	}
 	return r
 }
-
-// PausedPools are the names of the pools that an operator has paused, whether there are such pools or not.
-func (r Record) PausedPools() (names []string) {
-	for s := range r.Paused {
-		if name, isPool := strings.CutPrefix(string(s), string(PoolScope(""))); isPool {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
