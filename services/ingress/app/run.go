@@ -23,7 +23,7 @@ func (a *App) Run(ctx context.Context) error {
 	var failure error
 	select {
 	case <-ctx.Done():
-		log.InfoContext(ctx, "ingress stopping", slog.Any("reason", context.Cause(ctx)))
+		log.InfoContext(ctx, "ingress stopping", slog.Any("cause", context.Cause(ctx)))
 		a.probes.Drain()
 		<-time.After(a.options.Config.DrainDelay)
 	case err := <-ended:

@@ -125,11 +125,7 @@ func (f *Fleet) make(ctx context.Context, im *image, releases Releases) error {
 }
 
 func attrsOf(b run.Build) []slog.Attr {
-	attrs := []slog.Attr{slog.String("runner_version", b.Runner)}
-	if b.Name != "" {
-		attrs = append(attrs, slog.String("image", b.Name))
-	}
-	return attrs
+	return []slog.Attr{slog.String("image", cmp.Or(b.Name, "default")), slog.String("runner_version", b.Runner)}
 }
 
 // Build has the image built, unless it is on record already, and returns its id. A *run.BuildError has the build's log.

@@ -71,7 +71,8 @@ func TestAnImageIsBuiltOnceForAllWorkersAndALostOneOnceMore(t *testing.T) {
 	if one, two := create(first, 4), create(second, 5); one != "im-6" || two != "im-6" {
 		t.Errorf("sandboxes start from %s and %s", one, two)
 	}
-	if log := first.log.String() + second.log.String(); strings.Count(log, "image built") != 2 || strings.Count(log, "image found") != 2 {
+	if log := first.log.String() + second.log.String(); strings.Count(log, `msg="image built" image=default `) != 2 ||
+		strings.Count(log, `msg="image found" image=default `) != 2 {
 		t.Errorf("the logs: %s", log)
 	}
 	// Another worker that comes while Modal has lost what is on record drops that, and builds.
