@@ -51,7 +51,7 @@ FAULT_TABLE := $(GO) test -trimpath -count=1 -run '^TestTheTableOfFaultsSays' ./
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The first build compiles every library: minutes in which nothing else is said.
 .PHONY: demo
