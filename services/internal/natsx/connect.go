@@ -2,6 +2,7 @@ package natsx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -20,6 +21,8 @@ const (
 	// pingInterval times maxPingsOut is how long a silently dead connection goes unnoticed.
 	pingInterval = 10 * time.Second
 	maxPingsOut  = 2
+	// maxReasons is how many reasons an outage has in the log: some have the port of the attempt in them.
+	maxReasons = 8
 	// noBuffer makes a publish fail at once while there is no connection, instead of being sent later.
 	noBuffer = -1
 )
@@ -128,10 +131,20 @@ func reconnectForever(o Options) []nats.Option {
 	}
 }
 
-// logChanges logs when the state changes, not at every attempt: an outage is two lines, however long it is.
+// logChanges logs when the state changes, not at every attempt: an outage is two lines and one for each reason, however long it is.
 func logChanges(log *slog.Logger) []nats.Option {
-	// By its address: the client's own redaction hides passwords, but not a token.
-	up := func(c *nats.Conn) { log.Info("nats connected", slog.String("server", c.ConnectedAddr())) }
+	unreached := map[string]bool{} // The client calls its handlers one after the other.
+	tell := func(err error) {
+		if reason := err.Error(); !unreached[reason] && len(unreached) < maxReasons && !errors.Is(err, nats.ErrNoServers) { // No reason.
+			unreached[reason] = true
+			log.Warn("nats not reached", slog.String("err", reason))
+		}
+	}
+	up := func(c *nats.Conn) {
+		clear(unreached)
+		// By its address: the client's own redaction hides passwords, but not a token.
+		log.Info("nats connected", slog.String("server", c.ConnectedAddr()))
+	}
 	return []nats.Option{
 		nats.ConnectHandler(up),
 		nats.ReconnectHandler(up),
@@ -140,7 +153,12 @@ func logChanges(log *slog.Logger) []nats.Option {
 				log.Warn("nats disconnected", slog.Any("err", err))
 			}
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { tell(err) }),
+		nats.ErrorHandler(func(c *nats.Conn, _ *nats.Subscription, err error) {
+			if !c.IsConnected() { // A login that is refused, at every attempt.
+				tell(err)
+				return
+			}
 			log.Error("nats reported an error", slog.Any("err", err))
 		}),
 	}
