@@ -291,6 +291,16 @@ func TestWhatTheConfigurationAcceptsTheClientAccepts(t *testing.T) {
 	}
 }
 
+func TestAServerWithoutJetStreamIsToldThatItIsNeeded(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t, func(o *server.Options) { o.JetStream = false })
+	js, _ := connect(t, server.URL())
+	_, err := natsx.Ensure(t.Context(), js, wire.JobsTopology(nil))
+	if !errors.Is(err, nats.ErrNoResponders) || !strings.HasPrefix(err.Error(), "ensure stream JOBS: JetStream must be enabled at the server and in the user's account: ") {
+		t.Error(err)
+	}
+}
+
 func TestWithoutAConnectionEveryRequestSaysSo(t *testing.T) {
 	t.Parallel()
 	server := natstest.Start(t)

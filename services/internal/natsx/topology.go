@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"modal-github-runner/proto/wire"
@@ -27,6 +28,9 @@ func Ensure(ctx context.Context, js jetstream.JetStream, t wire.Topology) ([]str
 	var drift []error
 	step := func(name string, made bool, differences []error, err error) error {
 		if err != nil {
+			if errors.Is(err, nats.ErrNoResponders) {
+				err = fmt.Errorf("JetStream must be enabled at the server and in the user's account: %w", err)
+			}
 			return fmt.Errorf("ensure %s: %w", name, err)
 		}
 		if made {
