@@ -35,8 +35,8 @@ type RunCmd struct {
 	AppKeyFile string   `env:"GITHUB_APP_PRIVATE_KEY_FILE" type:"existingfile" help:"PEM file with the App's private RSA key."`
 	Tokens     []string `name:"tokens" env:"GITHUB_TOKEN" hidden:"" help:"Personal access tokens."`
 
-	ModalTokenID     string `name:"modal-token-id" env:"MODAL_TOKEN_ID" required:"" help:"The token that Modal accepts."`
-	ModalTokenSecret string `env:"MODAL_TOKEN_SECRET" required:"" hidden:"" help:"Its secret."`
+	ModalTokenID     string `name:"modal-token-id" env:"MODAL_TOKEN_ID" help:"The token that Modal accepts."`
+	ModalTokenSecret string `env:"MODAL_TOKEN_SECRET" hidden:"" help:"Its secret."`
 
 	WebhookURL    string `name:"webhook-url" env:"WEBHOOK_URL" help:"Where the App's webhooks go; none by default."`
 	WebhookSecret string `env:"WEBHOOK_SECRET" hidden:"" help:"What they are signed with."`
@@ -44,9 +44,17 @@ type RunCmd struct {
 	Faults string `type:"existingfile" help:"JSON file with a list of faults."`
 }
 
+// Help is more of what --help says.
+func (RunCmd) Help() string {
+	return "Secrets come by environment: GITHUB_TOKEN, MODAL_TOKEN_SECRET, WEBHOOK_SECRET."
+}
+
 // Validate reports every mistake in how the flags go together.
 func (c RunCmd) Validate() error {
 	var errs []error
+	if c.ModalTokenID == "" || c.ModalTokenSecret == "" {
+		errs = append(errs, errors.New("MODAL_TOKEN_ID, MODAL_TOKEN_SECRET: must both be set"))
+	}
 	if c.AppKeyFile == "" && len(c.Tokens) == 0 {
 		errs = append(errs, errors.New("GITHUB_APP_PRIVATE_KEY_FILE, GITHUB_TOKEN: one of the two must be set (got neither)"))
 	}
