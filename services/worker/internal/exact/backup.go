@@ -54,6 +54,7 @@ func (s *Sim) restore(n int) {
 	b := s.backups[len(s.backups)-1]
 	s.runs.restore(b.runs)
 	s.runners.restore(b.runners)
+	s.restored = s.now + restoreTakes
 	s.unplaced.forgotten(s.places, b.places, s.modal.alive)
 	s.revision, s.places, s.placesRevision, s.cursor = b.revision, b.places, b.placesRevision, b.cursor
 	s.buried = slices.Clone(b.buried)

@@ -89,7 +89,8 @@ type Sim struct {
 	open           int
 	healed         bool
 	healedAt       time.Duration
-	backups        []backup // oldest first
+	backups        []backup      // oldest first
+	restored       time.Duration // when the broker may be back with the last one that was restored
 
 	brokerDown, ingressDown, githubDown, modalDown, gpusAway time.Duration
 	missed                                                   int // attempts to deliver, since ingress is away
@@ -179,7 +180,10 @@ func (s *Sim) Run() Result {
 func (s *Sim) heal() {
 	s.tellf(0, "faults stop")
 	s.healed, s.healedAt = true, s.now
-	s.brokerDown, s.githubDown, s.modalDown = min(s.brokerDown, s.now), min(s.githubDown, s.now), min(s.modalDown, s.now)
+	s.githubDown, s.modalDown = min(s.githubDown, s.now), min(s.modalDown, s.now)
+	if s.brokerDown = min(s.brokerDown, max(s.now, s.restored)); s.brokerDown > s.now { // Nobody brings a backup back sooner.
+		s.after(s.brokerDown-s.now, s.pull)
+	}
 	s.ingressDown = min(s.ingressDown, s.now)
 	s.gpusAway = min(s.gpusAway, s.now)
 	clear(s.gh.refuses)
