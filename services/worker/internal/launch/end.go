@@ -71,11 +71,16 @@ func (h *handling) end(ctx context.Context, r run.Runner) error {
 			return fmt.Errorf("terminate sandbox: %w", err)
 		}
 	}
-	err := h.vacate(ctx, r, id) // First: the place is wanted, though GitHub may have no room for more calls.
-	if registered(r) {
-		err = errors.Join(err, wrapped("deregister runner", h.Forge.Deregister(ctx, r)))
+	over, err := h.vacate(ctx, r, id) // First: the place is wanted, though GitHub may have no room for more calls.
+	if !registered(r) {
+		return err
 	}
-	return err
+	refused := wrapped("deregister runner", h.Forge.Deregister(ctx, r))
+	if over { // No sandbox can use the registration: nobody need wait until GitHub removes it.
+		h.left = errors.Join(h.left, refused)
+		return nil
+	}
+	return errors.Join(err, refused)
 }
 
 // mayWork reports whether the runner has a job, or may yet get one, though it was asked to end. One that is about to start can't be asked:

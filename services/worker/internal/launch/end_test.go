@@ -234,3 +234,61 @@ func TestARunnerThatWasReleasedHasTheTimeToSayGoodbye(t *testing.T) {
 		})
 	}
 }
+
+// stubborn is GitHub that removes no registration.
+type stubborn struct {
+	launch.Forge
+
+	err error
+}
+
+func (s stubborn) Deregister(context.Context, run.Runner) error { return s.err }
+
+// What GitHub has left for removals may be spent for an hour in which there is room for launches; and it takes a runner that died at work
+// for busy until it notices.
+func TestAJobWhoseRunnerHasEndedGetsAnotherThoughTheRegistrationCanNotBeRemovedNow(t *testing.T) {
+	busy, until := errors.New("422 it runs a job"), time.Hour
+	for name, tt := range map[string]struct {
+		limited bool
+		asked   bool // whether its sandbox may come late, of which nobody has seen anything
+		freed   bool // whether the job is looked at again, and counts on no runner until then
+	}{
+		"its sandbox has ended, and GitHub has no room":         {limited: true, freed: true},
+		"its sandbox has ended, and GitHub takes it for busy":   {freed: true},
+		"its sandbox may come late, and GitHub has no room":     {limited: true, asked: true},
+		"its sandbox may come late, and GitHub removes nothing": {asked: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				if tt.asked {
+					w.createErr = func(run.Runner) (bool, error) { return false, context.DeadlineExceeded }
+				}
+				w.queue = []message{{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()}}
+				w.settle(t, 0)
+				for _, s := range w.sandboxes {
+					s.running = false
+				}
+				time.Sleep(2 * time.Minute)
+				l, refusal := launcher(w, nil), busy
+				if tt.limited {
+					refusal = &run.LimitedError{Until: time.Now().Add(until), Err: errors.New("no room")}
+				}
+				l.Forge, w.queue = stubborn{l.Forge, refusal}, nil
+				first := run.Name{Job: 1, Attempt: 1}
+				again, err := l.HandleRunner(t.Context(), first, run.Gone{Reason: "its sandbox is not there any more"})
+				if freed := w.runs[1].record.Runner.IsZero() && len(w.queue) == 1; freed != tt.freed {
+					t.Errorf("the job counts on %v, and is looked at %d times; want it free: %v", w.runs[1].record.Runner, len(w.queue), tt.freed)
+				}
+				switch {
+				case tt.freed && (err != nil || !again.IsZero()): // The removal is the sweep's.
+					t.Errorf("it comes again in %v, %v", time.Until(again), err)
+				case !tt.freed && tt.limited && (err != nil || time.Until(again) < until):
+					t.Errorf("it comes again in %v, %v, want an hour", time.Until(again), err)
+				case !tt.freed && !tt.limited && !errors.Is(err, busy):
+					t.Errorf("got %v, want %v", err, busy)
+				}
+			})
+		})
+	}
+}

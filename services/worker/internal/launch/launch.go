@@ -97,10 +97,17 @@ type handling struct {
 	// done is a sandbox that was asked and will have no job any more, so that it need not be asked again; released is the same one if it
 	// has yet to end.
 	done, released string
+	// left is why registrations that no sandbox can use any more are there still. lost says that a job was told that it has lost its runner:
+	// it is looked at by itself, and the registration left to the sweep.
+	left error
+	lost bool
 }
 
 // verdict is when to handle the event again. For lack of room or budget that is once there may be some, and no error.
 func (h *handling) verdict(err error) (again time.Time, _ error) {
+	if err == nil && !h.lost {
+		err = h.left
+	}
 	if limited, ok := errors.AsType[*run.LimitedError](err); ok {
 		return limited.Until.Add(h.backoff(1)), nil
 	}
@@ -266,6 +273,7 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 	if err != nil {
 		return err
 	}
+	h.lost = true
 	_, err = h.decide(ctx, e.Job, run.Lost{
 		Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason, Event: e.Event, Blameless: e.Blameless,
 	})

@@ -122,23 +122,24 @@ func (h *handling) settle(ctx context.Context, e run.Settle) error {
 	return nil
 }
 
-// vacate gives the place of a runner that has ended back, once its sandbox is known to be gone. A create call whose answer was
-// lost may work late: what never showed itself is left to the sweep, which asks Modal for all there is.
-func (h *handling) vacate(ctx context.Context, r run.Runner, sandbox string) error {
+// vacate gives the place of a runner that has ended back, once its sandbox is known to be gone, and reports whether it is. A create call
+// whose answer was lost may work late: what never showed itself is left to the sweep, which asks Modal for all there is.
+func (h *handling) vacate(ctx context.Context, r run.Runner, sandbox string) (over bool, err error) {
 	if sandbox == "" && r.MayComeLate() {
-		return nil
+		return false, nil
 	}
 	if sandbox != "" {
 		fate, err := h.Fleet.Fate(ctx, sandbox, false)
 		if err != nil {
-			return fmt.Errorf("fate of sandbox %s: %w", sandbox, err)
+			return false, fmt.Errorf("fate of sandbox %s: %w", sandbox, err)
 		}
 		if fate.Running { // Modal takes a moment.
 			h.at(h.Now().Add(dismissEvery))
-			return nil
+			return false, nil
 		}
 	}
-	return h.free(ctx, r)
+	err = h.free(ctx, r)
+	return err == nil, err
 }
 
 // free gives the place of a runner back: its sandbox has ended, or was never asked for.
