@@ -78,12 +78,11 @@ func since(r run.Run) time.Time {
 		return r.StartedAt
 	case run.Done:
 		return r.FinishedAt
-	case run.New, run.Dead:
+	case run.Dead:
+		return r.GivenUpAt()
+	case run.New:
 	}
-	if len(r.History) == 0 {
-		return time.Time{}
-	}
-	return r.History[len(r.History)-1].At
+	return time.Time{}
 }
 
 // Explanation is the answer to GET /jobs/{id}.
@@ -169,8 +168,11 @@ func (a *API) job(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	counted := countedOn(record, runners)
+	says := a.evidence(r.Context(), record, counted)
 	now := time.Now()
-	e := explain(record, runners, over, next, now)
+	e := explain(record, runners, over, now)
+	e.WaitsFor = waitsFor(record, counted, says, next, now)
 	if record.Job.Untrusted != "" {
 		e.Capped = a.Capped(record.Job)
 	}
@@ -206,16 +208,12 @@ func runnersOf(r run.Run) []run.Name {
 }
 
 // explain tells of a job; over holds those that its runners took and that are over.
-func explain(r run.Run, runners []run.Runner, over map[int64]bool, next, now time.Time) Explanation {
+func explain(r run.Run, runners []run.Runner, over map[int64]bool, now time.Time) Explanation {
 	e := Explanation{
 		Summary: summaryOf(r), Conclusion: r.Conclusion, Labels: r.Job.Labels, RunID: r.Job.RunID, RunAttempt: r.Job.RunAttempt,
 		Branch: r.Job.HeadBranch, Timeline: timeline(r, runners), Runners: []Runner{},
 	}
-	var counted run.Runner
 	for _, runner := range runners {
-		if runner.Name == r.Runner {
-			counted = runner
-		}
 		shown := Runner{
 			Name: nameOf(runner.Name), State: runner.State, CountsFor: runner.For, Took: runner.Took, GitHubID: runner.GitHubID,
 			SandboxID: runner.SandboxID, LaunchedAt: runner.LaunchedAt, EndedAt: runner.EndedAt, Reason: runner.Reason,
@@ -229,8 +227,15 @@ func explain(r run.Run, runners []run.Runner, over map[int64]bool, next, now tim
 		e.Runners = append(e.Runners, shown)
 		e.Cost += runner.Cost(now)
 	}
-	e.WaitsFor = waitsFor(r, counted, next, now)
 	return e
+}
+
+// countedOn is the runner that the job counts on; zero if there is no record of it.
+func countedOn(r run.Run, runners []run.Runner) run.Runner {
+	if n := slices.IndexFunc(runners, func(known run.Runner) bool { return known.Name == r.Runner }); n >= 0 {
+		return runners[n]
+	}
+	return run.Runner{}
 }
 
 // timeline is what the records of the job and of its runners tell together, oldest first.

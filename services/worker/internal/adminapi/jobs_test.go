@@ -139,6 +139,61 @@ func TestAJobThatWaitsTellsWhyAndForHowLong(t *testing.T) {
 	}
 }
 
+// That a sandbox was made says little of what keeps its runner from the job.
+func TestAJobThatWaitsTellsWhatItsSandboxSays(t *testing.T) {
+	for says, want := range map[run.Evidence]string{
+		run.Unscheduled: "Modal to schedule a sandbox: that of mgr-1-1 was asked for 9m0s ago",
+		run.Starting:    "a sandbox to start its runner: that of mgr-1-1 was launched 9m0s ago",
+		run.Idle:        "GitHub to give it a runner: mgr-1-1 was launched 9m0s ago and has no job",
+		run.HasJob:      "GitHub to say which job mgr-1-1 has",
+		run.Over:        "another runner: mgr-1-1 was launched 9m0s ago and takes no job any more",
+		"":              "GitHub to give it a runner: mgr-1-1 was launched 9m0s ago and has no job",
+	} {
+		t.Run(string(says), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := store{runs: []run.Run{waiting()}, runners: []run.Runner{
+					runner(run.Launched, func(r *run.Runner) { r.SandboxID, r.LaunchedAt = "sb-1", ago(9*time.Minute) }),
+				}}
+				silent := sandboxes{says: says}
+				if says == "" {
+					silent.err = errors.New("no answer")
+				}
+				h := serve(adminapi.Options{Ledger: s, Queue: s, Handler: s, Sandboxes: silent, Pools: noPools, Log: slog.New(slog.DiscardHandler)})
+				_, got := ask[adminapi.Explanation](t, h, http.MethodGet, "/jobs/1")
+				if want += " (queued 1m0s ago)"; got.WaitsFor != want {
+					t.Errorf("\n got %q\nwant %q", got.WaitsFor, want)
+				}
+			})
+		})
+	}
+}
+
+// GitHub cancels what was given up a day later, or its author does so before.
+func TestAJobThatWasGivenUpIsDeadSinceThenThoughGitHubEndedItLater(t *testing.T) {
+	notes := func(texts ...string) func(*run.Run) {
+		return func(r *run.Run) {
+			r.State, r.Reason, r.History = run.Dead, "no pool", nil
+			for n, text := range texts {
+				r.History = append(r.History, run.Note{At: ago(time.Duration(len(texts)-n) * time.Minute), Text: text})
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		change func(*run.Run)
+		since  time.Time
+	}{
+		"given up":                           {notes("queued", "given up: no pool"), ago(time.Minute)},
+		"and cancelled":                      {notes("queued", "given up: no pool", "finished, though given up: cancelled"), ago(2 * time.Minute)},
+		"replayed, and given up once more":   {notes("given up: no room", "replayed", "given up: no pool"), ago(time.Minute)},
+		"of which the timeline says nothing": {notes("queued"), time.Time{}},
+	} {
+		_, got := ask[adminapi.Jobs](t, store{runs: []run.Run{waiting(tt.change)}}.handler(), http.MethodGet, "/jobs?state=dead")
+		if len(got.Jobs) != 1 || !got.Jobs[0].Since.Equal(tt.since) {
+			t.Errorf("%s: %+v, want it dead since %v", name, got.Jobs, tt.since)
+		}
+	}
+}
+
 func TestAJobIsExplainedFromItsRecordAndThoseOfItsRunners(t *testing.T) {
 	first, spare := run.Name{Job: 1, Attempt: 1}, run.Name{Job: 7, Attempt: 2}
 	s := store{
@@ -254,7 +309,7 @@ func TestJobsAreListedByStateNewestFirst(t *testing.T) {
 		in(1, run.Waiting), in(2, run.Waiting), in(3, run.OnHold, func(r *run.Run) { r.HeldAt = ago(time.Second) }),
 		in(4, run.Running, func(r *run.Run) { r.StartedAt = ago(time.Hour) }),
 		in(5, run.Done, func(r *run.Run) { r.FinishedAt = now }),
-		in(6, run.Dead), in(7, run.Dead, func(r *run.Run) { r.History = nil }),
+		in(6, run.Dead, func(r *run.Run) { r.History = append(r.History, run.Note{At: now, Text: "given up: no pool"}) }), in(7, run.Dead),
 	}}
 	for query, want := range map[string][]int64{
 		"": {3, 2, 1, 4}, "?state=": {3, 2, 1, 4}, "?state=held": {3}, "?state=waiting": {2, 1}, "?state=running": {4}, "?state=done": {5}, "?state=dead": {6, 7},

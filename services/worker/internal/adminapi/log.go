@@ -19,6 +19,7 @@ const maxLines = 1000
 type Sandboxes interface {
 	Fate(ctx context.Context, id string, withLog bool) (run.Fate, error)
 	Tail(ctx context.Context, id string, lines int) (string, error)
+	Ask(ctx context.Context, id string, release bool) (run.Evidence, error)
 }
 
 // Log is the answer to GET /jobs/{id}/log.

@@ -14,7 +14,12 @@ import (
 )
 
 // sandboxes have a log that says whose it is.
-type sandboxes struct{ err error }
+type sandboxes struct {
+	says run.Evidence
+	err  error
+}
+
+func (s sandboxes) Ask(context.Context, string, bool) (run.Evidence, error) { return s.says, s.err }
 
 func (sandboxes) Fate(_ context.Context, id string, _ bool) (run.Fate, error) {
 	return run.Fate{How: "the end of " + id}, nil
@@ -58,7 +63,7 @@ func TestTheLogOfAJobIs(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := store{runs: []run.Run{tt.run}, runners: tt.runners}
-			handler := serve(adminapi.Options{Ledger: s, Queue: s, Handler: s, Pools: noPools, Sandboxes: sandboxes{tt.err}, Log: slog.New(slog.DiscardHandler)})
+			handler := serve(adminapi.Options{Ledger: s, Queue: s, Handler: s, Pools: noPools, Sandboxes: sandboxes{err: tt.err}, Log: slog.New(slog.DiscardHandler)})
 			type answer struct {
 				adminapi.Log
 				adminapi.Problem

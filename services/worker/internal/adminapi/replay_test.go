@@ -120,7 +120,7 @@ func newWorker(t *testing.T) *worker {
 			Admit:  func(_ context.Context, j run.Job) (run.Job, error) { return j, nil }, Ready: func(run.Job) error { return nil }, Tracer: noop.NewTracerProvider().Tracer(""), Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)), Log: log,
 		})
 	}
-	w.Handler = serve(adminapi.Options{Ledger: records, Queue: intake.NewReader(w.js), Handler: w.launcher(outside{}), Pools: noPools, Log: log})
+	w.Handler = serve(adminapi.Options{Ledger: records, Queue: intake.NewReader(w.js), Handler: w.launcher(outside{}), Sandboxes: sandboxes{says: run.Idle}, Pools: noPools, Log: log})
 	return w
 }
 

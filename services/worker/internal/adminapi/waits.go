@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -8,31 +9,41 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
+// evidence is what the sandbox says of the runner that a waiting job counts on, if that should have the job by now. Empty if there is
+// none, or it gives no answer.
+func (a *API) evidence(ctx context.Context, r run.Run, runner run.Runner) run.Evidence {
+	if r.State != run.Waiting || runner.State != run.Launched || runner.SandboxID == "" {
+		return ""
+	}
+	says, err := a.Sandboxes.Ask(ctx, runner.SandboxID, false)
+	if err != nil {
+		return ""
+	}
+	return says
+}
+
 // waitsFor says what a job waits for, or nothing if it does not wait. The runner is the one that the job counts on, zero if
-// there is no record of one; next is when the job is looked at again, zero if that is not set.
-func waitsFor(r run.Run, runner run.Runner, next, now time.Time) string {
+// there is no record of one, and says what its sandbox says; next is when the job is looked at again, zero if that is not set.
+func waitsFor(r run.Run, runner run.Runner, says run.Evidence, next, now time.Time) string {
 	switch r.State {
 	case run.OnHold:
 		return "an approval at GitHub, for " + Span(now.Sub(r.HeldAt))
 	case run.Waiting:
-		return fmt.Sprintf("%s (queued %s ago)", obstacle(r, runner, next, now), Span(now.Sub(r.QueuedAt)))
+		return fmt.Sprintf("%s (queued %s ago)", obstacle(r, runner, says, next, now), Span(now.Sub(r.QueuedAt)))
 	case run.New, run.Running, run.Done, run.Dead:
 	}
 	return ""
 }
 
 // obstacle is what stands between a job that wants a runner and its start.
-func obstacle(r run.Run, runner run.Runner, next, now time.Time) string {
+func obstacle(r run.Run, runner run.Runner, says run.Evidence, next, now time.Time) string {
 	name := nameOf(r.Runner)
 	if r.Runner.IsZero() {
 		return "a worker to launch its next runner; the last one was lost: " + orUnknown(r.Reason)
 	}
 	switch runner.State {
 	case run.Launched:
-		if !runner.OccupiedSince.IsZero() {
-			return fmt.Sprintf("GitHub to say which job %s has", name)
-		}
-		return fmt.Sprintf("GitHub to give it a runner: %s was launched %s ago and has no job", name, Span(now.Sub(runner.LaunchedAt)))
+		return launched(runner, says, now)
 	case run.Busy:
 		switch runner.Took {
 		case 0:
@@ -46,6 +57,26 @@ func obstacle(r run.Run, runner run.Runner, next, now time.Time) string {
 	case run.Unknown, run.Launching:
 	}
 	return launching(r, runner, next, now)
+}
+
+// launched is what is lacking though the runner has a sandbox, by what that says.
+func launched(runner run.Runner, says run.Evidence, now time.Time) string {
+	name, age := nameOf(runner.Name), Span(now.Sub(runner.LaunchedAt))
+	if !runner.OccupiedSince.IsZero() {
+		says = run.HasJob
+	}
+	switch says {
+	case run.Unscheduled:
+		return fmt.Sprintf("Modal to schedule a sandbox: that of %s was asked for %s ago", name, age)
+	case run.Starting, run.Warm:
+		return fmt.Sprintf("a sandbox to start its runner: that of %s was launched %s ago", name, age)
+	case run.HasJob:
+		return fmt.Sprintf("GitHub to say which job %s has", name)
+	case run.Over, run.ReleasedNow, run.Hangs:
+		return fmt.Sprintf("another runner: %s was launched %s ago and takes no job any more", name, age)
+	case run.Idle:
+	}
+	return fmt.Sprintf("GitHub to give it a runner: %s was launched %s ago and has no job", name, age)
 }
 
 // launching is how the launch of the runner that a job counts on is going.

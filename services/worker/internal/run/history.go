@@ -15,6 +15,8 @@ const (
 	firstNotes = 5
 	// maxText bounds a note, in bytes. An error of GitHub or Modal can be a page long; its beginning says what it is.
 	maxText = 300
+	// givenUp begins the note that tells that a job was given up.
+	givenUp = "given up: "
 	// maxEvent bounds what a note names as its event, in bytes: it came from outside. GitHub's ids are GUIDs, of 36.
 	maxEvent = 36
 )
@@ -104,7 +106,17 @@ func arrival(before, after Run) Note {
 		}
 	case New: // No Run comes back to it.
 	}
-	return Note{Text: "given up: " + orUnknown(after.Reason)}
+	return Note{Text: givenUp + orUnknown(after.Reason)}
+}
+
+// GivenUpAt is when the job was last given up, as its timeline tells; zero if that does not.
+func (r Run) GivenUpAt() time.Time {
+	for _, n := range slices.Backward(r.History) {
+		if strings.HasPrefix(n.Text, givenUp) {
+			return n.At
+		}
+	}
+	return time.Time{}
 }
 
 // shortened cuts text to so many bytes and one line, between characters.
