@@ -69,6 +69,8 @@ func (outside) LaunchedFor(context.Context, int64) ([]string, error) { return ni
 
 func (outside) Busy(context.Context, run.Runner) (bool, error) { return false, nil }
 
+func (outside) Urgent(ctx context.Context) context.Context { return ctx }
+
 func (outside) Fate(context.Context, string, bool) (run.Fate, error) {
 	return run.Fate{Running: true}, nil
 }

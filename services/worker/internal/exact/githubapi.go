@@ -128,6 +128,9 @@ func (t *task) Busy(ctx context.Context, r run.Runner) (busy bool, err error) {
 	return busy, err
 }
 
+// Urgent is of launch.Forge. There is one kind of room here.
+func (*task) Urgent(ctx context.Context) context.Context { return ctx }
+
 // Inform is of launch.Forge: a look, and then a word if something else was said. A request that was due while the worker stood
 // still is not sent.
 func (t *task) Inform(ctx context.Context, j run.Job, reason string) error {

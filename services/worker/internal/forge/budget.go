@@ -111,6 +111,9 @@ type (
 // inLane has the requests made with the context be of that lane. They are of LaneSweep otherwise.
 func inLane(ctx context.Context, l Lane) context.Context { return context.WithValue(ctx, laneKey{}, l) }
 
+// Urgent has what is looked at with the context be of LaneLaunch: a job can't have a runner without.
+func (*Forge) Urgent(ctx context.Context) context.Context { return inLane(ctx, LaneLaunch) }
+
 // forJob has the requests made with the context be for the job's repository or organization.
 func forJob(ctx context.Context, j run.Job) context.Context {
 	return context.WithValue(ctx, jobKey{}, place(j))

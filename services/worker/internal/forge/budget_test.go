@@ -91,6 +91,11 @@ func TestEachRequestIsPaidByItsCallerInItsLane(t *testing.T) {
 		}, []string{"installation-77: 5, launch", "app-1234: 5, launch", "installation-77: 1, launch", "installation-77: 5, launch"}},
 		{"a deletion by id", true, func(f *forge.Forge) error { return f.DeregisterID(t.Context(), newRunner(1).Job, "octo/repo", 7) }, []string{"installation-77: 5, delete", "app-1234: 5, delete", "installation-77: 5, delete"}},
 		{"a look", true, look, []string{"installation-77: 5, sweep", "app-1234: 5, sweep", "installation-77: 1, sweep"}},
+		{"a look at a job", false, func(f *forge.Forge) error { _, err := f.Sight(t.Context(), newRunner(1).Job); return err }, []string{"token: 1, sweep"}},
+		{"a look at a job that has no runner until then", false, func(f *forge.Forge) error {
+			_, err := f.Sight(f.Urgent(t.Context()), newRunner(1).Job)
+			return err
+		}, []string{"token: 1, launch"}},
 		{"the runner's release", false, func(f *forge.Forge) error { _, _ = f.Release(t.Context(), forge.Latest); return nil }, []string{"token: 1, launch"}},
 		{"the runner's release for an App, which counts against nobody here", true, func(f *forge.Forge) error { _, _ = f.Release(t.Context(), forge.Latest); return nil }, nil},
 	}

@@ -125,8 +125,9 @@ type world struct {
 	sightings     map[int64]run.Sighting // what GitHub says of a job, if that is not that it is queued
 	evidence      run.Evidence           // what Ask answers instead, if not empty
 	askErr        error
-	unscheduled   bool // whether Modal has found no machine for any sandbox
-	busy          bool // what GitHub says of any runner
+	unscheduled   bool  // whether Modal has found no machine for any sandbox
+	busy          bool  // what GitHub says of any runner
+	looksErr      error // what questions are answered that are not urgent, if not nil
 	violations    []string
 	// lag is how long the next call takes, so that workers overtake each other. Nil means no time.
 	lag func() time.Duration
@@ -352,7 +353,24 @@ func (w worker) Ask(_ context.Context, id string, release bool) (answer run.Evid
 	return answer, errors.Join(crash, err)
 }
 
-func (w worker) Sight(_ context.Context, j run.Job) (seen run.Sighting, err error) {
+type urgent struct{}
+
+func (worker) Urgent(ctx context.Context) context.Context {
+	return context.WithValue(ctx, urgent{}, true)
+}
+
+// look is what a question is answered before anything else.
+func (w worker) look(ctx context.Context) error {
+	if ctx.Value(urgent{}) != nil {
+		return nil
+	}
+	return w.looksErr
+}
+
+func (w worker) Sight(ctx context.Context, j run.Job) (seen run.Sighting, err error) {
+	if err := w.look(ctx); err != nil {
+		return run.Sighting{}, err
+	}
 	err = w.do(func() {
 		var ok bool
 		if seen, ok = w.sightings[j.ID]; !ok {
@@ -362,7 +380,10 @@ func (w worker) Sight(_ context.Context, j run.Job) (seen run.Sighting, err erro
 	return seen, err
 }
 
-func (w worker) Busy(_ context.Context, _ run.Runner) (busy bool, err error) {
+func (w worker) Busy(ctx context.Context, _ run.Runner) (busy bool, err error) {
+	if err := w.look(ctx); err != nil {
+		return false, err
+	}
 	err = w.do(func() { busy = w.busy })
 	return busy, err
 }

@@ -14,6 +14,13 @@ import (
 // that whoever tries again finds what a call did whose answer got lost.
 const informTime = 30 * time.Second
 
+func (h *handling) bury(ctx context.Context, e run.Bury) error {
+	if err := h.Queue.Bury(ctx, e.Job, e.Reason); err != nil {
+		return fmt.Errorf("bury job %d: %w", e.Job.ID, err)
+	}
+	return nil
+}
+
 // inform tells authors at GitHub what became of their jobs, when all else is done. It is a courtesy: what goes wrong with it is
 // logged, and keeps no job from its end.
 func (h *handling) inform(ctx context.Context) {

@@ -23,7 +23,7 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 	}
 	if err == nil {
 		var heard bool
-		if heard, err = h.hear(ctx, waiting); heard {
+		if heard, err = h.hear(h.pressing(ctx, r, evidence), waiting); heard {
 			return err
 		}
 		// Not before GitHub was asked: it may have done its job, of which no webhook has told yet.
@@ -36,6 +36,9 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 		again := h.Now().Add(run.LookAfter)
 		if limited, ok := errors.AsType[*run.LimitedError](err); ok { // A minute later there may be no room again.
 			again = limited.Until.Add(h.backoff(1))
+			if latest := h.Now().Add(silence); again.After(latest) { // By then the sandbox may say what can't wait.
+				again = latest
+			}
 		}
 		h.at(again)
 		return nil
@@ -59,6 +62,21 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 	}
 	h.at(h.Now().Add(run.LookAfter))
 	return nil
+}
+
+// pressing is ctx for the question that follows from what a sandbox says: whether the job that counts on its runner needs another one can't
+// wait for when there is room for looks, which may be an hour later.
+func (h *handling) pressing(ctx context.Context, r run.Runner, evidence run.Evidence) context.Context {
+	switch evidence {
+	case run.Unscheduled:
+		if h.age(r) < h.poolOf(r).StartLimit() {
+			return ctx
+		}
+	case run.Starting, run.Warm, run.Idle, run.Over:
+		return ctx
+	case run.HasJob, run.Hangs, run.ReleasedNow:
+	}
+	return h.Forge.Urgent(ctx)
 }
 
 // hear asks GitHub about a job, and does what follows if it says what no webhook told. A job that it does not show us may be
@@ -120,7 +138,7 @@ func (h *handling) ask(ctx context.Context, r run.Runner, release bool) (run.Evi
 	case err == nil || age < pool.StartLimit()+pool.IdleLimit+busyLag:
 		return evidence, wrapped("ask sandbox", err)
 	}
-	busy, busyErr := h.Forge.Busy(ctx, r)
+	busy, busyErr := h.Forge.Busy(h.Forge.Urgent(ctx), r)
 	if busyErr != nil || busy {
 		return evidence, wrapped("ask sandbox", errors.Join(err, busyErr))
 	}

@@ -18,6 +18,7 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 	faultstest.Cover(t, "F05", "F06", "F47")
 	first, second := run.Name{Job: 1, Attempt: 1}, run.Name{Job: 1, Attempt: 2}
 	ends := func(w *world) { w.sandboxes[0].running = false }
+	noLooks := &run.LimitedError{Err: errors.New("no room")}
 	tests := []struct {
 		name   string
 		change func(*world)
@@ -71,10 +72,23 @@ func TestARunnerThatTakesNoJobIsLookedAt(t *testing.T) {
 			name: "then its own job gets another runner", state: run.Waiting, runner: second, after: 95 * time.Second,
 			change: func(w *world) { w.evidence = run.HasJob },
 		},
+		{
+			name: "also while GitHub has no room for looks that can wait", state: run.Waiting, runner: second, after: 95 * time.Second,
+			change: func(w *world) { w.evidence, w.looksErr = run.HasJob, noLooks },
+		},
+		{
+			name: "one that hangs is replaced then, too", state: run.Waiting, runner: second, after: 7 * time.Minute,
+			change: func(w *world) { w.evidence, w.looksErr = run.Starting, noLooks },
+		},
+		{
+			name: "and one that Modal has not scheduled", state: run.Waiting, runner: second, after: 7 * time.Minute,
+			change: func(w *world) { w.unscheduled, w.looksErr = true, noLooks },
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				noLooks.Until = time.Now().Add(time.Hour)
 				w := newWorld()
 				w.queue = []message{{job: 1, ev: run.Queued{Job: job(1), At: time.Now()}, at: time.Now()}}
 				w.settle(t, time.Second)

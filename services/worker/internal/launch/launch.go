@@ -280,13 +280,6 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 	return err
 }
 
-func (h *handling) bury(ctx context.Context, e run.Bury) error {
-	if err := h.Queue.Bury(ctx, e.Job, e.Reason); err != nil {
-		return fmt.Errorf("bury job %d: %w", e.Job.ID, err)
-	}
-	return nil
-}
-
 // at has the event come again at t, or earlier if something else asks for that.
 func (h *handling) at(t time.Time) {
 	if h.again.IsZero() || t.Before(h.again) {

@@ -24,6 +24,8 @@ type Witness interface {
 	Sight(ctx context.Context, j run.Job) (run.Sighting, error)
 	// Busy reports whether GitHub knows of a job of the runner. It may be wrong for a minute after the job began or ended.
 	Busy(ctx context.Context, r run.Runner) (bool, error)
+	// Urgent is ctx for a question without whose answer a job gets no runner: there is as much room for it as for Register.
+	Urgent(ctx context.Context) context.Context
 }
 
 // Forge registers runners at GitHub.

@@ -251,6 +251,8 @@ func (c *cloud) DeregisterID(_ context.Context, _ run.Job, _ string, id int64) e
 	return nil
 }
 
+func (*cloud) Urgent(ctx context.Context) context.Context { return ctx }
+
 func (c *cloud) Sight(_ context.Context, j run.Job) (run.Sighting, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
