@@ -40,6 +40,20 @@ func (w *world) idledOut(t *testing.T) {
 	}
 }
 
+// A copy of the hold that comes after the approval is the last that GitHub says: nothing would queue the job again.
+func TestAHoldThatIsOverHoldsNothingThoughGitHubHasNoRoomForLooksThatCanWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.deliver(t.Context(), queuedNow(1), nil)
+		time.Sleep(20 * time.Second)
+		w.looksErr = &run.LimitedError{Until: time.Now().Add(time.Hour), Err: errCrashed}
+		w.deliver(t.Context(), message{job: 1, ev: run.Held{Job: job(1), At: time.Now()}}, nil)
+		if s := w.runs[1].record.State; s != run.Waiting {
+			t.Errorf("it is %s, want it to wait", s)
+		}
+	})
+}
+
 // The runner of a job that is held until an approval waits in vain, and ends by itself, as it should. No launch has failed.
 func TestTheRunnersOfHeldJobsCountAgainstNoPool(t *testing.T) {
 	const jobs = 8 // More than a breaker takes.

@@ -107,7 +107,7 @@ func (h *handling) heldStill(ctx context.Context, job int64, told run.Held) (run
 	if r.State != run.Waiting || told.Event == run.AskedGitHub || told.At.Sub(r.LastQueuedAt) < promptHold {
 		return told, nil
 	}
-	seen, err := h.Forge.Sight(ctx, r.Job)
+	seen, err := h.Forge.Sight(h.Forge.Urgent(ctx), r.Job)
 	if err != nil || seen.Gone {
 		return told, nil //nolint:nilerr // see above
 	}
