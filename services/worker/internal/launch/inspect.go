@@ -33,14 +33,7 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 	}
 	if err != nil {
 		h.Log.LogAttrs(ctx, slog.LevelWarn, "runner without a job not looked at", append(runnerAttrs(r), slog.Any("err", err))...)
-		again := h.Now().Add(run.LookAfter)
-		if limited, ok := errors.AsType[*run.LimitedError](err); ok { // A minute later there may be no room again.
-			again = limited.Until.Add(h.backoff(1))
-			if latest := h.Now().Add(silence); again.After(latest) { // By then the sandbox may say what can't wait.
-				again = latest
-			}
-		}
-		h.at(again)
+		h.at(h.nextLook(err))
 		return nil
 	}
 	if evidence == run.HasJob {
@@ -62,6 +55,19 @@ func (h *handling) inspect(ctx context.Context, r run.Runner) error {
 	}
 	h.at(h.Now().Add(run.LookAfter))
 	return nil
+}
+
+// nextLook is when a runner is looked at again that could not be looked at, for cause.
+func (h *handling) nextLook(cause error) time.Time {
+	limited, ok := errors.AsType[*run.LimitedError](cause)
+	if !ok {
+		return h.Now().Add(run.LookAfter)
+	}
+	again, latest := limited.Until.Add(h.backoff(1)), h.Now().Add(silence) // A minute later there may be no room again.
+	if again.After(latest) {                                               // By then the sandbox may say what can't wait.
+		return latest
+	}
+	return again
 }
 
 // pressing is ctx for the question that follows from what a sandbox says: whether the job that counts on its runner needs another one can't
