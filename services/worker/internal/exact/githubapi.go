@@ -82,8 +82,8 @@ func (t *task) Deregister(ctx context.Context, r run.Runner) error {
 
 // deregister removes a registration. GitHub refuses that for a busy one, but knows of its being busy only after a while.
 func (s *Sim) deregister(r *ghRunner) error {
-	if r.job != nil && r.job.status == inProgress && r.box != nil {
-		if s.now-r.job.startedAt > time.Minute {
+	if r.job != nil && r.job.status == inProgress {
+		if r.box == nil || s.now-r.job.startedAt > time.Minute { // Of one that died at work it has yet to find out.
 			return errors.New("github: 422 the runner is busy")
 		}
 		s.check.killed(r.job, "its registration was deleted")
