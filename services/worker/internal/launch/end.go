@@ -20,6 +20,12 @@ const (
 	dismissPauses = 4
 )
 
+// leftover is the registration of a runner, and why it is there still.
+type leftover struct {
+	runner run.Name
+	err    error
+}
+
 // dismiss ends a spare runner that has no job. If it has one, GitHub's word of that is on its way, or never comes.
 func (h *handling) dismiss(ctx context.Context, r run.Runner) error {
 	began := h.Now()
@@ -76,8 +82,8 @@ func (h *handling) end(ctx context.Context, r run.Runner) error {
 		return err
 	}
 	refused := wrapped("deregister runner", h.Forge.Deregister(ctx, r))
-	if over { // No sandbox can use the registration: nobody need wait until GitHub removes it.
-		h.left = errors.Join(h.left, refused)
+	if over && refused != nil { // No sandbox can use the registration: nobody need wait until GitHub removes it.
+		h.left = append(h.left, leftover{r.Name, refused})
 		return nil
 	}
 	return errors.Join(err, refused)

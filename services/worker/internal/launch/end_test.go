@@ -292,3 +292,25 @@ func TestAJobWhoseRunnerHasEndedGetsAnotherThoughTheRegistrationCanNotBeRemovedN
 		})
 	}
 }
+
+// That a job has lost its runner is no reason to leave the registration of another one, which nobody needs any more.
+func TestTheRegistrationOfASpareRunnerIsRemovedOnceGitHubHasRoomThoughAnotherWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.queued(job(1, "gpu"))
+		w.queued(job(2))
+		w.settle(t, time.Second)
+		taken := run.Started{Job: job(2), Runner: run.Name{Job: 1, Attempt: 1}, At: time.Now()}
+		l := launcher(w, nil)
+		if _, err := l.Handle(t.Context(), 2, taken); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(run.SpareTime)
+		until := time.Now().Add(time.Hour)
+		l.Forge = stubborn{l.Forge, &run.LimitedError{Until: until, Err: errors.New("no room")}}
+		again, err := l.Handle(t.Context(), 2, taken)
+		if spare := w.runners[run.Name{Job: 2, Attempt: 1}].record; err != nil || again.Before(until) || spare.State != run.Ended {
+			t.Errorf("it comes again in %v, %v; the spare one is %s", time.Until(again), err, spare.State)
+		}
+	})
+}

@@ -1,12 +1,14 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,16 +99,15 @@ type handling struct {
 	// done is a sandbox that was asked and will have no job any more, so that it need not be asked again; released is the same one if it
 	// has yet to end.
 	done, released string
-	// left is why registrations that no sandbox can use any more are there still. lost says that a job was told that it has lost its runner:
-	// it is looked at by itself, and the registration left to the sweep.
-	left error
-	lost bool
+	// left are registrations that GitHub has not removed though no sandbox can use them any more. A job that is told that it has lost its
+	// runner goes on without this event: then the registration is the sweep's.
+	left []leftover
 }
 
 // verdict is when to handle the event again. For lack of room or budget that is once there may be some, and no error.
 func (h *handling) verdict(err error) (again time.Time, _ error) {
-	if err == nil && !h.lost {
-		err = h.left
+	for _, l := range h.left {
+		err = cmp.Or(err, l.err)
 	}
 	if limited, ok := errors.AsType[*run.LimitedError](err); ok {
 		return limited.Until.Add(h.backoff(1)), nil
@@ -273,7 +274,7 @@ func (h *handling) lose(ctx context.Context, e run.Lose) error {
 	if err != nil {
 		return err
 	}
-	h.lost = true
+	h.left = slices.DeleteFunc(h.left, func(l leftover) bool { return l.runner == e.Runner })
 	_, err = h.decide(ctx, e.Job, run.Lost{
 		Runner: e.Runner, Spare: spare, From: e.From, Reason: e.Reason, Event: e.Event, Blameless: e.Blameless,
 	})
