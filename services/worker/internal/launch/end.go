@@ -84,7 +84,7 @@ func (h *handling) end(ctx context.Context, r run.Runner) error {
 	refused := wrapped("deregister runner", h.Forge.Deregister(ctx, r))
 	if over && refused != nil { // No sandbox can use the registration: nobody need wait until GitHub removes it.
 		h.left = append(h.left, leftover{r.Name, refused})
-		return nil
+		refused = nil
 	}
 	return errors.Join(err, refused)
 }
