@@ -57,6 +57,9 @@ func (m *memory) of(worker string) *Book {
 	return &Book{worker, slog.New(slog.DiscardHandler), records.New(callTimeout, func(context.Context) (records.KV, error) { return m, nil })}
 }
 
+// Delete is what nobody does to an image's record.
+func (m *memory) Delete(context.Context, string, ...jetstream.KVDeleteOpt) error { panic("deleted") }
+
 func (m *memory) set(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -12,13 +12,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"modal-github-runner/proto/wire"
+	"modal-github-runner/services/worker/internal/records"
+	"modal-github-runner/services/worker/internal/run"
 )
 
 const (
@@ -38,27 +39,18 @@ const (
 // key of the lease.
 const key = "leader"
 
-// bucket is the part of jetstream.KeyValue that is used.
-type bucket interface {
-	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
-	Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error)
-	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
-	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
-}
-
-// lease is the value of the key. What counts is the entry's revision, which each renewal changes.
+// lease is the value of the key. What counts is its revision, which each renewal changes.
 type lease struct {
 	Holder string `json:"holder"`
 }
 
 // Election is one worker's part in choosing the leader.
 type Election struct {
-	id   string
-	open func(context.Context) (bucket, error)
-	log  *slog.Logger
+	id     string
+	bucket *records.Bucket
+	log    *slog.Logger
 
 	// What follows belongs to Run.
-	kv       bucket
 	revision uint64    // Of the lease as it was last seen or made.
 	since    time.Time // When that was seen first.
 	reason   string    // Why the last look or renewal failed.
@@ -67,13 +59,11 @@ type Election struct {
 // New makes the part of the worker id. The id must be no other process's, now or in the past. The bucket need not exist
 // yet. New calls nobody.
 func New(js jetstream.JetStream, id string, log *slog.Logger) *Election {
-	return newElection(id, log, func(ctx context.Context) (bucket, error) {
-		return js.KeyValue(ctx, wire.BucketControl)
-	})
+	return newElection(id, log, records.Named(js, wire.BucketControl, 0))
 }
 
-func newElection(id string, log *slog.Logger, open func(context.Context) (bucket, error)) *Election {
-	return &Election{id: id, open: open, log: log.With(slog.String("worker", id))}
+func newElection(id string, log *slog.Logger, bucket *records.Bucket) *Election {
+	return &Election{id: id, bucket: bucket, log: log.With(slog.String("worker", id))}
 }
 
 // Run calls lead whenever this worker leads, and ends lead's context when it leads no longer or ctx ends. It waits for
@@ -147,52 +137,34 @@ func (e *Election) claimed(ctx context.Context) bool {
 func (e *Election) claim(ctx context.Context) (ours bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if e.kv == nil {
-		kv, err := e.open(ctx)
-		if err != nil {
-			return false, fmt.Errorf("open bucket %s: %w", wire.BucketControl, err)
-		}
-		e.kv = kv
-	}
-	value, err := json.Marshal(lease{Holder: e.id})
+	value, revision, err := e.bucket.Get(ctx, key)
 	if err != nil {
-		return false, fmt.Errorf("encode lease: %w", err)
+		return false, err //nolint:wrapcheck // the bucket names the key
 	}
-	entry, err := e.kv.Get(ctx, key)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return e.taken(e.kv.Create(ctx, key, value))
-	case err != nil:
-		return false, fmt.Errorf("get lease: %w", err)
-	}
-	if e.isOurs(entry) || e.isForsaken(entry) {
-		return e.taken(e.kv.Update(ctx, key, value, entry.Revision()))
-	}
-	return false, nil
-}
-
-// taken is the outcome of a write: done, somebody else was first, or not known.
-func (e *Election) taken(revision uint64, err error) (bool, error) {
-	switch {
-	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
+	if revision != 0 && !e.isOurs(value) && !e.isForsaken(revision) {
 		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("write lease: %w", err)
+	}
+	revision, err = records.Save(ctx, e.bucket, key, lease{Holder: e.id}, revision)
+	if errors.Is(err, run.ErrConflict) { // Somebody else was first.
+		return false, nil
+	}
+	if err != nil {
+		return false, err //nolint:wrapcheck // as above
 	}
 	e.revision, e.since = revision, time.Now()
 	return true, nil
 }
 
 // isOurs reports whether the lease names us: also after a write of ours whose answer got lost.
-func (e *Election) isOurs(entry jetstream.KeyValueEntry) bool {
+func (e *Election) isOurs(value []byte) bool {
 	var l lease
-	return json.Unmarshal(entry.Value(), &l) == nil && l.Holder == e.id // What can't be read is nobody's: it is taken over in time.
+	return json.Unmarshal(value, &l) == nil && l.Holder == e.id // What can't be read is nobody's: it is taken over in time.
 }
 
 // isForsaken reports whether the lease has not changed for as long as it lasts.
-func (e *Election) isForsaken(entry jetstream.KeyValueEntry) bool {
-	if entry.Revision() != e.revision {
-		e.revision, e.since = entry.Revision(), time.Now()
+func (e *Election) isForsaken(revision uint64) bool {
+	if revision != e.revision {
+		e.revision, e.since = revision, time.Now()
 	}
 	return time.Since(e.since) >= leaseTime
 }
@@ -201,7 +173,7 @@ func (e *Election) isForsaken(entry jetstream.KeyValueEntry) bool {
 func (e *Election) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
-	err := e.kv.Delete(ctx, key, jetstream.LastRevision(e.revision))
+	err := e.bucket.Delete(ctx, key, e.revision)
 	if err != nil {
 		e.log.LogAttrs(ctx, slog.LevelWarn, "leadership not given back", slog.Any("err", err))
 	}

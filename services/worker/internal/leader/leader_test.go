@@ -10,12 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/natstest"
+	"modal-github-runner/services/worker/internal/records"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -32,8 +32,8 @@ type memory struct {
 }
 
 // of is the bucket as one worker reaches it.
-func (m *memory) of(id string) func(context.Context) (bucket, error) {
-	return func(context.Context) (bucket, error) { return reach{memory: m, id: id}, nil }
+func (m *memory) of(id string) *records.Bucket {
+	return records.New(0, func(context.Context) (records.KV, error) { return reach{memory: m, id: id}, nil })
 }
 
 func (m *memory) set(which map[string]bool, id string, on bool) {
@@ -240,16 +240,7 @@ func TestALeaderThatReturnsStandsAgain(t *testing.T) {
 }
 
 func TestElectionOnARealServer(t *testing.T) {
-	server := natstest.Start(t)
-	conn, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := natstest.Start(t).JetStream(t)
 	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: wire.BucketControl}); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type KV interface {
 	Get(ctx context.Context, key string) (jetstream.KeyValueEntry, error)
 	Create(ctx context.Context, key string, value []byte, opts ...jetstream.KVCreateOpt) (uint64, error)
 	Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
+	Delete(ctx context.Context, key string, opts ...jetstream.KVDeleteOpt) error
 }
 
 // Bucket is a bucket. It is safe for concurrent use.
@@ -86,13 +87,30 @@ func (b *Bucket) Put(ctx context.Context, key string, value []byte, revision uin
 	} else {
 		next, err = kv.Update(ctx, key, value, revision)
 	}
+	return next, failure("save", key, revision, err)
+}
+
+// Delete takes away the value of the revision. It returns run.ErrConflict if there is another one by now. After any other error it may be
+// there or not.
+func (b *Bucket) Delete(ctx context.Context, key string, revision uint64) error {
+	ctx, cancel := b.bounded(ctx)
+	defer cancel()
+	kv, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	return failure("delete", key, revision, kv.Delete(ctx, key, jetstream.LastRevision(revision)))
+}
+
+// failure is what err says of an act upon the value of that revision; nil if all went well.
+func failure(act, key string, revision uint64, err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrKeyExists), errors.Is(err, jetstream.ErrKeyRevisionMismatch):
-		return 0, fmt.Errorf("save %s at revision %d: %w", key, revision, run.ErrConflict)
+		return fmt.Errorf("%s %s at revision %d: %w", act, key, revision, run.ErrConflict)
 	case err != nil:
-		return 0, fmt.Errorf("save %s: %w", key, err)
+		return fmt.Errorf("%s %s: %w", act, key, err)
 	}
-	return next, nil
+	return nil
 }
 
 func (b *Bucket) bounded(ctx context.Context) (context.Context, context.CancelFunc) {

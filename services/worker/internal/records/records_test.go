@@ -48,10 +48,22 @@ func TestARecordChangesByCompareAndSetOnly(t *testing.T) {
 	if got, revision, err := records.Load[note](t.Context(), b, "one"); err != nil || revision != second || got != (note{"second"}) {
 		t.Errorf("%v at %d, %v; want the second at %d", got, revision, err, second)
 	}
+	if err := b.Delete(t.Context(), "one", first); !errors.Is(err, run.ErrConflict) {
+		t.Errorf("deletes what is there no more: %v", err)
+	}
+	if err := b.Delete(t.Context(), "one", second); err != nil {
+		t.Errorf("deletes: %v", err)
+	}
+	if got, revision, err := records.Load[note](t.Context(), b, "one"); err != nil || revision != 0 || got != (note{}) {
+		t.Errorf("after it was deleted: %v at %d, %v", got, revision, err)
+	}
+	if _, err := records.Save(t.Context(), b, "one", note{"third"}, 0); err != nil {
+		t.Errorf("begins anew: %v", err)
+	}
 	if _, err := kv.PutString(t.Context(), "one", `{"Text":`); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := records.Load[note](t.Context(), b, "one"); err == nil || !strings.Contains(err.Error(), "decode one at revision 3: ") {
+	if _, _, err := records.Load[note](t.Context(), b, "one"); err == nil || !strings.Contains(err.Error(), "decode one at revision 5: ") {
 		t.Errorf("one that can't be read: %v", err)
 	}
 }
