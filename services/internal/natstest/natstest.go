@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,13 +26,16 @@ const (
 // Server is a nats-server with JetStream that a test can stop and start again, with its port and its data kept.
 type Server struct {
 	options *server.Options
-	running *server.Server
+	running atomic.Pointer[server.Server] // stopped or not
 }
 
 // Storage bounds what a server can store, in bytes.
 func Storage(most int64) func(*server.Options) {
 	return func(o *server.Options) { o.JetStreamMaxStore = most }
 }
+
+// InProcess has a server listen nowhere, as there is no network in a bubble (testing/synctest): clients come by [nats.InProcessServer].
+func InProcess(o *server.Options) { o.DontListen = true }
 
 // Start runs a server on a free port of the loopback interface until the test ends. The changes are applied to its options.
 func Start(tb testing.TB, changes ...func(*server.Options)) *Server {
@@ -99,12 +103,13 @@ func freePort(tb testing.TB) int {
 }
 
 // Name is the server's in its cluster.
-func (s *Server) Name() string { return s.running.Name() }
+func (s *Server) Name() string { return s.running.Load().Name() }
 
 // Stop ends the server; stopping twice is harmless.
 func (s *Server) Stop() {
-	s.running.Shutdown()
-	s.running.WaitForShutdown()
+	running := s.running.Load()
+	running.Shutdown()
+	running.WaitForShutdown()
 }
 
 // Restart starts the server after Stop, on the port and with the data it had.
@@ -121,34 +126,38 @@ func (s *Server) start(tb testing.TB) {
 		tb.Fatalf("make nats-server: %v", err)
 	}
 	running.Start()
-	s.running = running
+	s.running.Store(running)
 }
 
 func (s *Server) awaitReady(tb testing.TB) {
 	tb.Helper()
-	if !s.running.ReadyForConnections(startTimeout) {
+	running := s.running.Load()
+	if !running.ReadyForConnections(startTimeout) {
 		tb.Fatalf("nats-server is not ready after %s", startTimeout)
 	}
-	if addr, ok := s.running.Addr().(*net.TCPAddr); ok {
+	if addr, ok := running.Addr().(*net.TCPAddr); ok {
 		s.options.Port = addr.Port
 	}
 	timeout := time.After(startTimeout)
-	for s.options.Cluster.Name != "" && !s.running.JetStreamIsCurrent() {
+	for s.options.Cluster.Name != "" && !running.JetStreamIsCurrent() {
 		select {
 		case <-timeout:
-			tb.Fatalf("nats-server %s has no cluster after %s", s.running.Name(), startTimeout)
+			tb.Fatalf("nats-server %s has no cluster after %s", running.Name(), startTimeout)
 		case <-time.After(pollEvery):
 		}
 	}
 }
 
 // URL is where clients connect.
-func (s *Server) URL() string { return s.running.ClientURL() }
+func (s *Server) URL() string { return s.running.Load().ClientURL() }
+
+// InProcessConn implements [nats.InProcessConnProvider]. It is refused while the server is stopped.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.running.Load().InProcessConn() }
 
 // JetStream is that of a connection of its own, which ends with the test.
-func (s *Server) JetStream(tb testing.TB) jetstream.JetStream {
+func (s *Server) JetStream(tb testing.TB, options ...nats.Option) jetstream.JetStream {
 	tb.Helper()
-	conn, err := nats.Connect(s.URL())
+	conn, err := nats.Connect(s.URL(), options...)
 	if err != nil {
 		tb.Fatal(err)
 	}

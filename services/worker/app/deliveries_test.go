@@ -9,9 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/natstest"
 )
@@ -67,16 +64,7 @@ func sendsAgain(t *testing.T, environ ...string) {
 	for _, sent := range again {
 		await(t, sent)
 	}
-	conn, err := nats.Connect(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kv, err := js.KeyValue(t.Context(), wire.BucketControl)
+	kv, err := server.JetStream(t).KeyValue(t.Context(), wire.BucketControl)
 	if err != nil {
 		t.Fatal(err)
 	}

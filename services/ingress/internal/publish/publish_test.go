@@ -158,14 +158,5 @@ func event() *jobsv1.JobEvent {
 
 func connect(t *testing.T, server *natstest.Server) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(server.URL(), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
+	return server.JetStream(t, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
 }

@@ -103,7 +103,7 @@ func (w *witness) jobs() map[int64]time.Time {
 // watch connects the judge to the broker, by a link that nothing befalls.
 func (u *universe) watch() {
 	u.t.Helper()
-	conn, err := nats.Connect("", u.broker.via(newLink()), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second), nats.RetryOnFailedConnect(true))
+	conn, err := nats.Connect("", via(newLink(), u.broker), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second), nats.RetryOnFailedConnect(true))
 	if err != nil {
 		u.t.Fatal(err)
 	}

@@ -110,10 +110,10 @@ func (m *mishaps) scale() {
 func (m *mishaps) restartBroker() {
 	m.story.tellf("the broker is down")
 	m.outage("broker")
-	m.broker.stop()
+	m.broker.Stop()
 	m.met("F29", 1)
 	m.agenda.in(m.some(5*time.Second, 90*time.Second), func() {
-		m.broker.start()
+		m.broker.Restart(m.t)
 		m.outageOver("broker")
 		m.story.tellf("the broker is up")
 	})

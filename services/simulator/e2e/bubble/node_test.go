@@ -80,7 +80,7 @@ func (u *universe) newWorker(number int) *node {
 		front := n.front
 		a, err := worker.New(context.Background(), worker.Options{
 			Config: cfg, Logger: obs.NewLogger(u.story.services(addr), cfg.Log, obs.ThisService(n.name)),
-			NATS: []nats.Option{u.broker.via(n.nats)}, Listen: u.network.listen, Now: u.clock(number),
+			NATS: []nats.Option{via(n.nats, u.broker)}, Listen: u.network.listen, Now: u.clock(number),
 			DialGitHub: func(ctx context.Context, _, addr string) (net.Conn, error) {
 				return front.over(func() (net.Conn, error) { return u.network.dial(ctx, addr) })
 			},
@@ -125,7 +125,7 @@ func (u *universe) newIngress(number int) *node {
 		}
 		a, err := ingress.New(context.Background(), ingress.Options{
 			Config: cfg, Logger: obs.NewLogger(u.story.services(addr), cfg.Log, obs.ThisService(n.name)),
-			NATS: []nats.Option{u.broker.via(n.nats)}, Listen: u.network.listen,
+			NATS: []nats.Option{via(n.nats, u.broker)}, Listen: u.network.listen,
 		})
 		if err != nil {
 			u.t.Fatal(err)

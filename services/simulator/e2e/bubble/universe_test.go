@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/simulator/internal/check"
 	"modal-github-runner/services/simulator/internal/fakegithub"
 	"modal-github-runner/services/simulator/internal/fakegithub/ratelimit"
@@ -98,7 +99,7 @@ type universe struct {
 	options   options
 	story     *story
 	network   *network
-	broker    *broker
+	broker    *natstest.Server // its data stay while it is down
 	balancer  *balancer
 	faults    *fault.Injector
 	github    *fakegithub.GitHub
@@ -129,9 +130,9 @@ func begin(t *testing.T, o options) *universe {
 		t: t, options: o, story: newStory(t), network: newNetwork(), balancer: newBalancer(), agenda: newAgenda(),
 		exercised: map[string]int{}, outages: map[string]time.Time{},
 	}
+	u.broker = natstest.Start(t, natstest.InProcess)
 	t.Cleanup(u.end)
 	current.Store(u.network)
-	u.broker = newBroker(t)
 	u.keepWarm(o.warm)
 	u.service = newService(u.network)
 	u.boxes = newBoxes(o.seed, u.service)
@@ -238,7 +239,7 @@ func (u *universe) end() {
 	u.service.client.CloseIdleConnections()
 	u.servers.Wait()
 	u.judge.Close()
-	u.broker.stop()
+	u.broker.Stop()
 	current.Store(nil)
 	u.story.close(u.t)
 }

@@ -1,15 +1,10 @@
 package budget
 
 import (
-	"errors"
 	"log/slog"
-	"net"
-	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,33 +22,21 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
 }
 
-// broker is a real nats-server without a network. Its data stay while it is down.
-type broker struct {
-	options server.Options
-
-	mu      sync.Mutex
-	running *server.Server // nil while it is down
-}
-
-// inBubble runs f in a bubble with a broker, and a connection to it as the worker's. There, no slow machine makes a call to
+// inBubble runs f in a bubble with a nats-server, and a connection to it as the worker's. There, no slow machine makes a call to
 // NATS time out: time stands still while anybody works.
-func inBubble(t *testing.T, f func(t *testing.T, js jetstream.JetStream, nats *broker)) {
+func inBubble(t *testing.T, f func(t *testing.T, js jetstream.JetStream, nats *natstest.Server)) {
 	t.Helper()
 	natstest.DropTimers()
 	synctest.Test(t, func(t *testing.T) {
-		b := &broker{options: server.Options{
-			JetStream: true, JetStreamMaxStore: 16 << 30, StoreDir: t.TempDir(), DontListen: true, NoSigs: true, NoLog: true,
-		}}
-		b.start(t)
-		t.Cleanup(b.stop)
-		f(t, b.connect(t), b)
+		server := natstest.Start(t, natstest.InProcess)
+		f(t, connect(t, server), server)
 	})
 }
 
-func (b *broker) connect(t *testing.T) jetstream.JetStream {
+func connect(t *testing.T, server *natstest.Server) jetstream.JetStream {
 	t.Helper()
 	conn, err := natsx.Connect(natsx.Config{}, natsx.Options{
-		Name: "test", Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Extra: []nats.Option{nats.InProcessServer(b)},
+		Name: "test", Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Extra: []nats.Option{nats.InProcessServer(server)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -67,40 +50,4 @@ func (b *broker) connect(t *testing.T) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
-}
-
-// InProcessConn implements nats.InProcessConnProvider.
-func (b *broker) InProcessConn() (net.Conn, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.running == nil {
-		return nil, errors.New("connection refused")
-	}
-	return b.running.InProcessConn()
-}
-
-func (b *broker) start(t *testing.T) {
-	t.Helper()
-	s, err := server.NewServer(b.options.Clone())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("nats-server is not ready")
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.running = s
-}
-
-func (b *broker) stop() {
-	b.mu.Lock()
-	s := b.running
-	b.running = nil
-	b.mu.Unlock()
-	if s != nil {
-		s.Shutdown()
-		s.WaitForShutdown()
-	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -71,7 +72,7 @@ func onRecord(t *testing.T, b *Budget) record {
 
 func TestRacingWorkersTakeExactlyWhatThereIs(t *testing.T) {
 	faultstest.Cover(t, "F37")
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		var mu sync.Mutex
 		taken := map[bool]int{}
 		var racing sync.WaitGroup
@@ -99,7 +100,7 @@ func TestRacingWorkersTakeExactlyWhatThereIs(t *testing.T) {
 }
 
 func TestEachLaneLeavesItsPart(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		b := newBudget(t, js, "w")
 		for _, tt := range []struct {
 			lane Lane
@@ -125,7 +126,7 @@ func TestEachLaneLeavesItsPart(t *testing.T) {
 }
 
 func TestRoomIsWhatTakeWouldSayAsFarAsAWorkerKnows(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		busy, other := newBudget(t, js, "busy"), newBudget(t, js, "other")
 		if err := busy.Room(t.Context(), caller, Request{Lane: Launch, Points: 5}); err != nil {
 			t.Errorf("before anything was taken: %v", err)
@@ -164,7 +165,7 @@ func TestRoomIsWhatTakeWouldSayAsFarAsAWorkerKnows(t *testing.T) {
 // A launch writes a few things down between its look for room and its request. Of many that look at once, those for which there are no
 // points are to write nothing.
 func TestRoomLetsNoMorePassThanThereArePointsFor(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		b := newBudget(t, js, "w")
 		for range 170 {
 			take(t, b, Launch, 5)
@@ -200,7 +201,7 @@ func TestRoomLetsNoMorePassThanThereArePointsFor(t *testing.T) {
 
 // Who waits for requests to end has its points yet to take.
 func TestWhoWasLetPassAndWaitsForRequestsToEndIsCounted(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		b := newBudget(t, js, "w")
 		launch := Request{Lane: Launch, Points: 5}
 		var under []func()
@@ -240,7 +241,7 @@ func TestWhoWasLetPassAndWaitsForRequestsToEndIsCounted(t *testing.T) {
 
 // Thousands may look for room at GitHub and then wait for a place: they keep no other from GitHub.
 func TestWhoWasLetPassAndGoesNoFurtherKeepsNobodyOut(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		b := newBudget(t, js, "w")
 		for n := range 200 {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -254,7 +255,7 @@ func TestWhoWasLetPassAndGoesNoFurtherKeepsNobodyOut(t *testing.T) {
 
 // Who comes a moment before points are free has them then, and nobody else has. Its request is sent no earlier.
 func TestALaunchWaitsForPointsThatAreFreeSoon(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		a, b := newBudget(t, js, "a"), newBudget(t, js, "b")
 		free := useUp(t, a)
 		time.Sleep(time.Until(free.Add(-early - time.Second)))
@@ -293,7 +294,7 @@ func TestALaunchWaitsForPointsThatAreFreeSoon(t *testing.T) {
 }
 
 func TestWhoWaitsForPointsHearsThatGitHubSaysStop(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		a, b := newBudget(t, js, "a"), newBudget(t, js, "b")
 		time.Sleep(time.Until(useUp(t, a).Add(-time.Second)))
 		waits := make(chan error)
@@ -315,7 +316,7 @@ func TestWhoWaitsForPointsHearsThatGitHubSaysStop(t *testing.T) {
 
 // Points that were taken in advance are another's as soon as it is known that GitHub says stop.
 func TestNobodyUsesPointsOfAMomentToComeAfterAStop(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		a, b := newBudget(t, js, "a"), newBudget(t, js, "b")
 		if wait := take(t, b, Launch, 5); wait != 0 {
 			t.Fatalf("must wait for %v", wait)
@@ -343,7 +344,7 @@ func TestARequestIsNotSentLongAfterItsPointsWereToBeUsed(t *testing.T) {
 		"for too long": {slice + callTimeout + time.Millisecond, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+			inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 				b := newBudget(t, js, "b")
 				free := useUp(t, b)
 				time.Sleep(time.Until(free.Add(-time.Second)))
@@ -362,7 +363,7 @@ func TestARequestIsNotSentLongAfterItsPointsWereToBeUsed(t *testing.T) {
 }
 
 func TestWhoWaitsForPointsCanGiveUp(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		a := newBudget(t, js, "a")
 		time.Sleep(time.Until(useUp(t, a).Add(-2 * time.Second)))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -377,7 +378,7 @@ func TestWhoWaitsForPointsCanGiveUp(t *testing.T) {
 }
 
 func TestOfTheHourALaneLeavesItsPart(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		b := newBudget(t, js, "w")
 		b.Left(caller, 5000, 2000, time.Now().Add(20*time.Minute))
 		if wait := take(t, b, Sweep, 1); wait < 19*time.Minute || wait > 26*time.Minute {
@@ -390,7 +391,7 @@ func TestOfTheHourALaneLeavesItsPart(t *testing.T) {
 }
 
 func TestARecordThatCanNotBeReadIsBegunAnew(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		kv, err := js.KeyValue(t.Context(), wire.BucketControl)
 		if err != nil {
 			t.Fatal(err)
@@ -407,13 +408,13 @@ func TestARecordThatCanNotBeReadIsBegunAnew(t *testing.T) {
 }
 
 func TestBeforeAWorkerKnowsTheTimeItAsksForNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, nats *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, nats *natstest.Server) {
 		b := newBudget(t, js, "w")
-		nats.stop()
+		nats.Stop()
 		if wait := take(t, b, Launch, 5); wait == 0 || wait > 5*time.Second {
 			t.Errorf("without NATS it is to come back after %v, want in a moment", wait)
 		}
-		nats.start(t)
+		nats.Restart(t)
 		time.Sleep(15 * time.Second) // The client finds it.
 		if wait := take(t, b, Launch, 5); wait != 0 {
 			t.Errorf("with NATS it is to come back after %v", wait)
@@ -424,7 +425,7 @@ func TestBeforeAWorkerKnowsTheTimeItAsksForNothing(t *testing.T) {
 // The server's clock is ten minutes ahead of that of a worker, which must notice nothing.
 func TestAWorkerWhoseClockIsWrongIsToldTheTimeByItsOwn(t *testing.T) {
 	faultstest.Cover(t, "F54")
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		b := newBudget(t, js, "w")
 		if wait := take(t, b, Launch, 5); wait != 0 {
 			t.Fatalf("must wait for %v", wait)

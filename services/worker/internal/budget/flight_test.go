@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
+	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -34,7 +35,7 @@ func TestHoweverManyWorkersStartAtOnceTheSumOfTheirRequestsIsBounded(t *testing.
 			if testing.Short() && tt.workers > 100 {
 				t.Skip("the race detector makes it slow")
 			}
-			inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+			inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 				var github peak
 				var asking, running sync.WaitGroup
 				ctx, cancel := context.WithCancel(t.Context())
@@ -93,7 +94,7 @@ func begin(t *testing.T, b *Budget, requests int) (end []func()) {
 }
 
 func TestTheRequestsOfAWorkerThatDiedCountForNoLongerThanTheyCanTake(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		begin(t, newBudget(t, js, "a"), 45)
 		begin(t, newBudget(t, js, "b"), 30)
 		begin(t, newBudget(t, js, "c"), 15)
@@ -113,7 +114,7 @@ func TestTheRequestsOfAWorkerThatDiedCountForNoLongerThanTheyCanTake(t *testing.
 }
 
 func TestAWorkerThatHasNoRequestsUnderWayAnyMoreLeavesThemToOthersAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		defer running.Wait()
@@ -211,7 +212,7 @@ func TestNoMoreRequestsAreUnderWayThanGitHubAllowsWhoeverBeginsThem(t *testing.T
 }
 
 func TestNoMoreRequestsAreUnderWayThanTheShare(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		b := newBudget(t, js, "w")
 		var last func()
 		for range shareInFlight(1) {

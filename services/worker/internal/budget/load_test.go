@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -106,7 +107,7 @@ func TestTenThousandRegistrationsTakeAsLongAsGitHubsLimitSays(t *testing.T) {
 	if testing.Short() { // The race detector makes it slow.
 		jobs = 2_000
 	}
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		c := &crowd{rnd: rand.New(rand.NewPCG(1, 2))}
 		for n := range workers {
 			c.workers = append(c.workers, newBudget(t, js, fmt.Sprint("worker-", n)))
@@ -149,7 +150,7 @@ func TestTenThousandRegistrationsTakeAsLongAsGitHubsLimitSays(t *testing.T) {
 // GitHub's limit has 2,000 jobs of one repository take 11 minutes. Jobs of others come a bit later.
 func TestJobsOfOtherRepositoriesAreNotBehindAMatrixThatWaitsForGitHub(t *testing.T) {
 	const workers, matrix, others = 4, 2000, 20
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		c := &crowd{rnd: rand.New(rand.NewPCG(1, 2))}
 		for n := range workers {
 			c.workers = append(c.workers, newBudget(t, js, fmt.Sprint("worker-", n)))

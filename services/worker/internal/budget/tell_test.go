@@ -10,11 +10,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/internal/natstest"
 )
 
 func TestAStopIsEverybodysAtOnce(t *testing.T) {
 	faultstest.Cover(t, "F10")
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		told, other, late := newBudget(t, js, "told"), newBudget(t, js, "other"), newBudget(t, js, "late")
 		for _, b := range []*Budget{told, other} {
 			if wait := take(t, b, Launch, 5); wait != 0 {
@@ -40,7 +41,7 @@ func TestAStopIsEverybodysAtOnce(t *testing.T) {
 
 // That somebody waits for a request no more says nothing of NATS.
 func TestWhoGivesUpKeepsNobodyFromHearingOfAStop(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, _ *natstest.Server) {
 		told, other := newBudget(t, js, "told"), newBudget(t, js, "other")
 		if wait := take(t, other, Launch, 5); wait != 0 {
 			t.Fatalf("must wait for %v", wait)
@@ -64,7 +65,7 @@ func TestWhoGivesUpKeepsNobodyFromHearingOfAStop(t *testing.T) {
 
 // A call to NATS took too long: the stop is one worker's alone until the others can be told. Nobody asks for points meanwhile.
 func TestAStopThatCouldNotBeToldIsToldAsSoonAsNATSIsBack(t *testing.T) {
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, nats *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, nats *natstest.Server) {
 		told, other := newBudget(t, js, "told"), newBudget(t, js, "other")
 		for _, b := range []*Budget{told, other} {
 			if wait := take(t, b, Launch, 5); wait != 0 {
@@ -76,11 +77,11 @@ func TestAStopThatCouldNotBeToldIsToldAsSoonAsNATSIsBack(t *testing.T) {
 		running.Go(func() { told.Run(ctx) })
 		defer running.Wait()
 		defer cancel()
-		nats.stop()
+		nats.Stop()
 		told.Stop(t.Context(), caller, time.Now().Add(10*time.Minute))
 		told.Stop(t.Context(), "installation-78", time.Now().Add(10*time.Second)) // Is over before anybody can be told.
 		time.Sleep(30 * time.Second)
-		nats.start(t)
+		nats.Restart(t)
 		for { // The client takes its time to find the server.
 			if _, _, err := other.store.load(t.Context(), caller); err == nil {
 				break
@@ -99,14 +100,14 @@ func TestAStopThatCouldNotBeToldIsToldAsSoonAsNATSIsBack(t *testing.T) {
 
 func TestWithoutNATSAWorkerKeepsToItsShareAndTellsItLater(t *testing.T) {
 	faultstest.Cover(t, "F29")
-	inBubble(t, func(t *testing.T, js jetstream.JetStream, nats *broker) {
+	inBubble(t, func(t *testing.T, js jetstream.JetStream, nats *natstest.Server) {
 		b := newBudget(t, js, "b")
 		for _, b := range []*Budget{newBudget(t, js, "a"), b} {
 			if wait := take(t, b, Launch, 150); wait != 0 {
 				t.Fatalf("must wait for %v", wait)
 			}
 		}
-		nats.stop()
+		nats.Stop()
 		for range 60 { // Half of the 600 that are left.
 			if wait := take(t, b, Launch, 5); wait != 0 {
 				t.Fatalf("must wait for %v within its share", wait)
@@ -122,7 +123,7 @@ func TestWithoutNATSAWorkerKeepsToItsShareAndTellsItLater(t *testing.T) {
 		if got := testutil.ToFloat64(b.Metrics.alone); got != 1 {
 			t.Errorf("worker_github_budget_alone is %v, want 1", got)
 		}
-		nats.start(t)
+		nats.Restart(t)
 		time.Sleep(time.Minute / 2)                              // The client finds it, and what was taken is not a minute old.
 		if wait := take(t, b, Launch, 5); wait < 9*time.Minute { // It asks nobody, since it knows of the stop itself.
 			t.Errorf("in spite of a stop it is to come back after %v", wait)

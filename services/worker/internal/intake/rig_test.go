@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
-	"net"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -36,8 +33,8 @@ func TestMain(m *testing.M) {
 
 // rig is a real nats-server, inside a bubble: hours pass in no time.
 type rig struct {
-	options   *server.Options
-	server    atomic.Pointer[server.Server]
+	*natstest.Server
+
 	js        jetstream.JetStream
 	publisher *intake.Publisher
 	topology  wire.Topology
@@ -48,14 +45,7 @@ func inBubble(t *testing.T, test func(*testing.T, *rig)) {
 	t.Helper()
 	natstest.DropTimers()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{
-			options: &server.Options{
-				JetStream: true, JetStreamMaxStore: 16 << 30, StoreDir: t.TempDir(), DontListen: true, NoSigs: true, NoLog: true,
-			},
-			topology: wire.JobsTopology([]string{wire.DefaultPool}),
-		}
-		r.up(t)
-		t.Cleanup(r.down)
+		r := &rig{Server: natstest.Start(t, natstest.InProcess), topology: wire.JobsTopology([]string{wire.DefaultPool})}
 		conn, err := natsx.Connect(natsx.Config{}, natsx.Options{
 			Name: "test", Logger: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Extra: []nats.Option{nats.InProcessServer(r)},
 		})
@@ -70,28 +60,6 @@ func inBubble(t *testing.T, test func(*testing.T, *rig)) {
 		test(t, r)
 	})
 }
-
-// up starts the server, with the data that it had.
-func (r *rig) up(t *testing.T) {
-	t.Helper()
-	s, err := server.NewServer(r.options.Clone())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("nats-server is not ready")
-	}
-	r.server.Store(s)
-}
-
-func (r *rig) down() {
-	r.server.Load().Shutdown()
-	r.server.Load().WaitForShutdown()
-}
-
-// InProcessConn implements nats.InProcessConnProvider with whichever server is up.
-func (r *rig) InProcessConn() (net.Conn, error) { return r.server.Load().InProcessConn() }
 
 // withQueue is inBubble with the topology in place.
 func withQueue(t *testing.T, test func(*testing.T, *rig)) {

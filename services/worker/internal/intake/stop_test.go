@@ -149,13 +149,13 @@ func TestAnOutageOfNATSIsLoggedOnceInOurWords(t *testing.T) {
 		w := r.start(t, queuedConsumer, 1, &script{})
 		for outages := 1; outages <= 2; outages++ {
 			time.Sleep(time.Minute)
-			r.down()
+			r.Stop()
 			time.Sleep(time.Minute)
 			if log := w.log.String(); strings.Count(log, "\n") != outages ||
 				strings.Count(log, `msg="can't pull messages" consumer=queued-default err="not connected to NATS"`) != outages {
 				t.Errorf("outage %d: %s", outages, log)
 			}
-			r.up(t)
+			r.Restart(t)
 		}
 		time.Sleep(time.Minute)
 		r.publish(t, queued(1))
@@ -173,9 +173,9 @@ func TestWhatIsInHandWhenTheServerGoesIsHandledAgainOnceItIsBack(t *testing.T) {
 		}})
 		r.publish(t, queued(1))
 		time.Sleep(time.Second)
-		r.down()
+		r.Stop()
 		time.Sleep(time.Minute)
-		r.up(t)
+		r.Restart(t)
 		time.Sleep(3 * time.Minute)
 		if calls := w.handler.seen(); len(calls) != 2 || calls[1].job != 1 {
 			t.Errorf("calls: %+v", calls)

@@ -24,15 +24,7 @@ import (
 func listed(tb testing.TB, changes ...func(*server.Options)) (*ledger.Ledger, jetstream.JetStream, *natstest.Server) {
 	tb.Helper()
 	s := natstest.Start(tb, changes...)
-	conn, err := nats.Connect(s.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	js := s.JetStream(tb, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
 	if _, err := natsx.Ensure(tb.Context(), js, wire.JobsTopology([]string{wire.DefaultPool})); err != nil {
 		tb.Fatal(err)
 	}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
@@ -27,15 +25,7 @@ func books(t *testing.T, n int) []*places.Book {
 	server := natstest.Start(t)
 	var all []*places.Book
 	for range n {
-		conn, err := nats.Connect(server.URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(conn.Close)
-		js, err := jetstream.New(conn)
-		if err != nil {
-			t.Fatal(err)
-		}
+		js := server.JetStream(t)
 		if len(all) == 0 {
 			if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{wire.DefaultPool})); err != nil {
 				t.Fatal(err)

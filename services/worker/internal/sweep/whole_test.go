@@ -4,21 +4,19 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/trace/noop"
 	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/natsx"
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/ledger"
@@ -34,34 +32,11 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
 }
 
-// inProcess connects to a server without the network, which bubbles do not have.
-type inProcess struct{ *server.Server }
-
-func (s inProcess) InProcessConn() (net.Conn, error) { return s.Server.InProcessConn() }
-
 // newLedger is the real ledger on a real server.
 func newLedger(t *testing.T) (*ledger.Ledger, *places.Book) {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		JetStream: true, JetStreamMaxStore: 16 << 30, StoreDir: t.TempDir(), DontListen: true, NoSigs: true, NoLog: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(time.Minute) {
-		t.Fatal("nats-server is not ready")
-	}
-	conn, err := nats.Connect("", nats.InProcessServer(inProcess{s}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := natstest.Start(t, natstest.InProcess)
+	js := s.JetStream(t, nats.InProcessServer(s))
 	if _, err := natsx.Ensure(t.Context(), js, wire.JobsTopology([]string{wire.DefaultPool})); err != nil {
 		t.Fatal(err)
 	}
