@@ -34,7 +34,6 @@ type box struct {
 	released  bool
 	ended     string // how, if it has
 	runner    *ghRunner
-	idleSince time.Duration
 }
 
 func (b *box) alive() bool { return b.ended == "" }
@@ -104,7 +103,7 @@ func (t *task) roomFor(pool string) error {
 // startBox starts a sandbox, and what happens in it.
 func (s *Sim) startBox(name run.Name, jit string, idle time.Duration, d *dice) string {
 	s.modal.serial++
-	b := &box{id: fmt.Sprintf("sb-%d", s.modal.serial), name: name, createdAt: s.time(), jit: jit, idle: idle, dice: newDice(d.next()), idleSince: s.now}
+	b := &box{id: fmt.Sprintf("sb-%d", s.modal.serial), name: name, createdAt: s.time(), jit: jit, idle: idle, dice: newDice(d.next())}
 	s.modal.running[name] = b
 	s.boot(b, func(leaves bool) { s.begin(b, leaves) })
 	return b.id

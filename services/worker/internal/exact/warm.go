@@ -157,7 +157,7 @@ func (t *task) Give(ctx context.Context, id string, r run.Runner, jit config.Sec
 
 // give starts a runner in a sandbox that waits for one.
 func (s *Sim) give(b *box, name run.Name, jit string) {
-	b.name, b.jit, b.idleSince = name, jit, s.now
+	b.name, b.jit = name, jit
 	s.modal.given++
 	if b.hung = s.hits(BootHang, b.dice); b.hung {
 		return
