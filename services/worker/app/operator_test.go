@@ -88,7 +88,7 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 	})
 	says(`(?m)^waits for +a place for its sandbox: (the whole fleet|pool default) is paused by an operator since \S+; it is number 1 of 1 in line`, "explain", "9")
 	says(`(?m)^all +0 .*is paused by an operator`, "places")
-	says(`(?m)^1 jobs wait for a place$`, "places")
+	says(`(?m)^jobs that wait for a place: 1$`, "places")
 	poll(t, func() bool {
 		_, metrics := i.get(t, "/metrics")
 		return strings.Contains(metrics, `worker_paused{reason="operator"} 1`) && strings.Contains(metrics, `worker_jobs_held_back{pool="default",reason="paused"} 1`)

@@ -29,7 +29,7 @@ func Play(out io.Writer, o Options, shrink bool) (violated, excused int) {
 		fmt.Fprintln(out, "shrinking the first one ...")
 		var told strings.Builder
 		smaller, shrunk := Shrink(o, result.Violations[0], &told)
-		fmt.Fprintf(out, "the same with %d jobs, and no fault but\n%s%s%s\n", len(smaller.Only), Tally(shrunk.Faults), told.String(), shrunk)
+		fmt.Fprintf(out, "the same with %d of the jobs, and no fault but\n%s%s%s\n", len(smaller.Only), Tally(shrunk.Faults), told.String(), shrunk)
 	}
 	return len(result.Violations), result.excuses()
 }

@@ -59,7 +59,7 @@ func PrintRoom(w io.Writer, r adminapi.Room, _ time.Time) error {
 	if err := t.flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%d jobs wait for a place\n", r.Waiting)
+	_, err := fmt.Fprintf(w, "jobs that wait for a place: %d\n", r.Waiting)
 	return err
 }
 
