@@ -65,7 +65,7 @@ type (
 	showLetterCommand  struct {
 		question
 
-		ID string `arg:"" help:"Id of the dead letter, as listed."`
+		ID operator.LetterID `arg:"" help:"Id of the dead letter, as listed, or the URL of its job's page at GitHub."`
 	}
 	replayLetterCommand struct {
 		question
@@ -102,7 +102,7 @@ func (c listLettersCommand) Run(out io.Writer) error {
 
 // Run implements the command.
 func (c showLetterCommand) Run(out io.Writer) error {
-	return answer(c.question, out, http.MethodGet, "/dead-letters/"+url.PathEscape(c.ID), operator.PrintLetter)
+	return answer(c.question, out, http.MethodGet, "/dead-letters/"+url.PathEscape(string(c.ID)), operator.PrintLetter)
 }
 
 // Run implements the command.

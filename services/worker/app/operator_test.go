@@ -75,7 +75,7 @@ func TestAnOperatorIsToldWhyAJobWaits(t *testing.T) {
 	says(`(?m)^7 +waiting .*octo/repo`, "jobs")
 	says(`(?m)^8 +dead .*ALLOWED_REPOS`, "jobs", "--state=dead")
 	says(`(?m)^8 .*octo/repo.*ALLOWED_REPOS`, "dead-letters", "list")
-	says(`(?m)^reason +ALLOWED_REPOS: `, "dead-letters", "show", "8")
+	says(`(?m)^reason +ALLOWED_REPOS: `, "dead-letters", "show", "https://github.com/octo/other/actions/runs/1/job/8")
 	says(`^job 8 is (waiting|dead); `, "dead-letters", "replay", "8")
 	says(`(?ms)replayed \(by an operator\).*given up: ALLOWED_REPOS`, "explain", "8")
 	says(`^nothing is paused\n$`, "paused")

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 var (
@@ -42,6 +43,22 @@ func (id *JobID) UnmarshalText(text []byte) error {
 	}
 	*id = JobID(n)
 	return nil
+}
+
+// LetterID is the id of a dead letter as it is listed, or the URL of a page that shows its job, as JobID takes it. It implements
+// encoding.TextUnmarshaler for command lines.
+type LetterID string
+
+// UnmarshalText accepts both forms.
+func (id *LetterID) UnmarshalText(text []byte) error {
+	*id = LetterID(text)
+	if !strings.Contains(string(text), "/") { // No id has one.
+		return nil
+	}
+	var job JobID
+	err := job.UnmarshalText(text)
+	*id = LetterID(strconv.FormatInt(int64(job), 10))
+	return err
 }
 
 // shown is the id of the job that a page of GitHub's shows, or why it shows none. A job's id is that of its check run

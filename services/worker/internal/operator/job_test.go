@@ -95,3 +95,20 @@ func FuzzJobID(f *testing.F) {
 		}
 	})
 }
+
+func TestADeadLetterIsNamedByItsIDOrTheJobsPage(t *testing.T) {
+	for text, want := range map[string]operator.LetterID{
+		"41":        "41",
+		"message-7": "message-7",
+		"https://github.com/o/r/actions/runs/7/job/41": "41",
+	} {
+		var id operator.LetterID
+		if err := id.UnmarshalText([]byte(text)); err != nil || id != want {
+			t.Errorf("%s is %s, %v", text, id, err)
+		}
+	}
+	var id operator.LetterID
+	if err := id.UnmarshalText([]byte("https://github.com/o/r/actions/runs/7")); err == nil || !strings.HasPrefix(err.Error(), "must name a job, not the run") {
+		t.Errorf("a run's page: %v", err)
+	}
+}
