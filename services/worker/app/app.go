@@ -122,35 +122,32 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	js := a.js
 	a.sayWhoHasNoCache()
 	a.guard, err = natsx.NewGuard(natsx.GuardOptions{
-		JS: js, Topology: func() wire.Topology { return wire.JobsTopology(a.rules.names()) },
+		JS: a.js, Topology: func() wire.Topology { return wire.JobsTopology(a.rules.names()) },
 		Replicas: cfg.NATS.Replicas, AddReplicas: true, Log: log, Registry: registry,
 	})
 	if err != nil {
 		return nil, err
 	}
-	m, err := newMetrics(registry)
-	if err != nil {
+	if a.metrics, err = newMetrics(registry); err != nil {
 		return nil, err
 	}
-	a.metrics = m
-	publisher, records, book := intake.NewPublisher(js), a.records, a.places
+	publisher := intake.NewPublisher(a.js)
 	launcher := launch.New(launch.Options{
-		Ledger: records, Forge: a.forge, Authors: a.forge, Fleet: a.fleet, Queue: publisher,
-		Places: book, Rules: a.rules, Observer: m, PoolOf: a.rules.sandboxFor, Tracer: tracing.Tracer(serviceName), Log: log,
+		Ledger: a.records, Forge: a.forge, Authors: a.forge, Fleet: a.fleet, Queue: publisher,
+		Places: a.places, Rules: a.rules, Observer: a.metrics, PoolOf: a.rules.sandboxFor, Tracer: tracing.Tracer(serviceName), Log: log,
 		Admit: gate{a.cfg.AllowedRepos, a.rules, a.forge.Origin}.admit, Ready: a.ready, Tried: a.rollout.Tried, Now: o.Now,
 		Rand: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // jitter is no secret
 	})
 	options := intake.Options{
-		JS: js, Publisher: publisher, Observer: m, Tracer: tracing.Tracer(serviceName), Log: log, Handler: launcher, PoolOf: a.rules.now,
+		JS: a.js, Publisher: publisher, Observer: a.metrics, Tracer: tracing.Tracer(serviceName), Log: log, Handler: launcher, PoolOf: a.rules.now,
 	}
 	a.queued = func(pool string) *intake.Intake { return intake.New(options, wire.QueuedConsumer(pool), cfg.Launches) }
 	a.outcomes = intake.New(options, wire.ConsumerOutcomes, outcomeSlots)
-	a.sweeps = a.newSweeps(js, records, book, launcher, publisher)
+	a.sweeps = a.newSweeps(launcher, publisher)
 	questions := adminapi.New(adminapi.Options{
-		Ledger: records, Queue: intake.NewReader(js), Handler: launcher, Places: book, Rules: a.rules, Pools: a.rules.names,
+		Ledger: a.records, Queue: intake.NewReader(a.js), Handler: launcher, Places: a.places, Rules: a.rules, Pools: a.rules.names,
 		Capped: a.rules.capped, Sandboxes: a.fleet, Log: log,
 	})
 	return a, a.listen(ctx, registry, conn, questions)
@@ -173,15 +170,15 @@ func (a *App) connect(registry *prometheus.Registry) (*nats.Conn, error) {
 	a.rules = rules{source, forge.Reach(a.cfg.apiURL()), func(i run.Image) bool { return a.fleet.TrialDue(i) }}
 	a.control, a.builds = control.New(a.js), builds.New(a.js, crand.Text(), a.log)
 	a.records, a.places = ledger.New(a.js), places.NewBook(a.js)
-	return conn, a.adapters(a.js, registry)
+	return conn, a.adapters(registry)
 }
 
-func (a *App) adapters(js jetstream.JetStream, registry *prometheus.Registry) error {
+func (a *App) adapters(registry *prometheus.Registry) error {
 	github, err := forge.NewMetrics(registry)
 	if err != nil {
 		return err
 	}
-	if a.limits, err = newLimits(js, registry, a.log); err != nil {
+	if a.limits, err = newLimits(a.js, registry, a.log); err != nil {
 		return err
 	}
 	// As http.DefaultTransport, proxies included, with idle connections for a whole burst of launches.

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/forge"
@@ -15,7 +13,6 @@ import (
 	"modal-github-runner/services/worker/internal/launch"
 	"modal-github-runner/services/worker/internal/leader"
 	"modal-github-runner/services/worker/internal/ledger"
-	"modal-github-runner/services/worker/internal/places"
 	"modal-github-runner/services/worker/internal/run"
 	"modal-github-runner/services/worker/internal/sweep"
 )
@@ -37,21 +34,19 @@ type sweeps struct {
 	mirror *ledger.Mirror
 }
 
-func (a *App) newSweeps(
-	js jetstream.JetStream, records *ledger.Ledger, book *places.Book, launcher *launch.Launcher, queue *intake.Publisher,
-) sweeps {
-	mirror := ledger.NewMirror(records)
+func (a *App) newSweeps(launcher *launch.Launcher, queue *intake.Publisher) sweeps {
+	mirror := ledger.NewMirror(a.records)
 	books, jobs := books{mirror}, jobs{a.surveyor}
 	orphans := &sweep.Orphans{
-		Fleet: sandboxes{a.fleet}, Ledger: books, Handler: launcher, Places: book, Rules: a.rules, Now: a.options.Now,
-		Clock: records.Now, Scope: a.forge.Scope, Deployment: a.control.Deployment,
+		Fleet: sandboxes{a.fleet}, Ledger: books, Handler: launcher, Places: a.places, Rules: a.rules, Now: a.options.Now,
+		Clock: a.records.Now, Scope: a.forge.Scope, Deployment: a.control.Deployment,
 	}
 	registrations := &sweep.Registrations{
-		Registrar: registrar{a.surveyor}, Ledger: books, Reader: records, Now: a.options.Now, Scope: a.forge.Scope, Named: namedRepos(a.cfg.AllowedRepos),
+		Registrar: registrar{a.surveyor}, Ledger: books, Reader: a.records, Now: a.options.Now, Scope: a.forge.Scope, Named: namedRepos(a.cfg.AllowedRepos),
 	}
 	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: a.options.Now}
 	unqueued := &sweep.Unqueued{
-		Jobs: jobs, Ledger: books, Reader: records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos),
+		Jobs: jobs, Ledger: books, Reader: a.records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos),
 		Pool: a.rules.poolOf, Admit: a.allowed, Log: a.log,
 	}
 	deliveries := &sweep.Deliveries{
@@ -59,10 +54,10 @@ func (a *App) newSweeps(
 		App: len(a.cfg.AppIDs) > 0, Orgs: a.cfg.sharesRunners(), Named: namedPlaces(a.cfg), Admit: a.allowed,
 	}
 	warm := &sweep.Warm{
-		Fleet: a.fleet, Book: book, Ready: a.fleet.Ready, Rules: a.rules, Now: a.options.Now,
+		Fleet: a.fleet, Book: a.places, Ready: a.fleet.Ready, Rules: a.rules, Now: a.options.Now,
 		Pools: func() []sweep.WarmPool { return a.rules.warmPools(a.options.Now()) },
 	}
-	line := &sweep.Line{Book: book, Ledger: books, Queue: queue, Rules: a.rules, Now: a.options.Now}
+	line := &sweep.Line{Book: a.places, Ledger: books, Queue: queue, Rules: a.rules, Now: a.options.Now}
 	loops := []sweep.Loop{
 		{Name: "line", Every: lineEvery, RunOnce: line.RunOnce},
 		{Name: "warm", Every: warmEvery, RunOnce: warm.RunOnce},
@@ -73,7 +68,7 @@ func (a *App) newSweeps(
 		{Name: "unqueued", Every: missedEvery, RunOnce: unqueued.RunOnce},
 		{Name: "deliveries", Every: missedEvery, RunOnce: deliveries.RunOnce},
 	}
-	return sweeps{election: leader.New(js, rand.Text(), a.log), loops: loops, mirror: mirror}
+	return sweeps{election: leader.New(a.js, rand.Text(), a.log), loops: loops, mirror: mirror}
 }
 
 // lead runs the sweeps whenever this worker leads, until ctx ends.
