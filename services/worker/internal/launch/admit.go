@@ -25,7 +25,7 @@ func (h *handling) admitted(ctx context.Context, said run.Job) (run.Job, error) 
 		}
 	}
 	if err := h.Forge.Room(ctx, said); err != nil { // To find out costs GitHub's budget, too.
-		h.Observer.Launched(said.Pool, outcomeOf(err))
+		h.Observer.Launched(said.Pool, failureOf(err).outcome())
 		return run.Job{}, h.awaits(ctx, said, err)
 	}
 	began := h.Now()
@@ -57,13 +57,14 @@ func (h *handling) noPool(ctx context.Context, j run.Job, cause error) error {
 
 // notAdmitted gives the job up; or has it wait for GitHub, which costs no attempt.
 func (h *handling) notAdmitted(ctx context.Context, j run.Job, cause error) error {
-	if _, refused := errors.AsType[*run.PermanentError](cause); refused {
+	f := failureOf(cause)
+	if f.permanent {
 		return h.refuse(ctx, j, cause)
 	}
-	h.Observer.Launched(j.Pool, outcomeOf(cause))
+	h.Observer.Launched(j.Pool, f.outcome())
 	h.Log.LogAttrs(ctx, slog.LevelWarn, "runner not launched", append(jobAttrs(j),
-		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
-	if _, limited := errors.AsType[*run.LimitedError](cause); limited {
+		slog.String("outcome", f.outcome()), slog.Any("err", cause))...)
+	if f.limited != nil {
 		return h.awaits(ctx, j, cause)
 	}
 	waiting, err := h.decide(ctx, j.ID, run.Failed{Reason: cause.Error()})

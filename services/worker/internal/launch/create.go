@@ -55,7 +55,7 @@ func (h *handling) create(ctx context.Context, r run.Runner) error {
 	ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), h.Now().Add(recordTime))
 	defer cancel()
 	if err != nil {
-		span.SetAttributes(attribute.String("outcome", outcomeOf(err)))
+		span.SetAttributes(attribute.String("outcome", failureOf(err).outcome()))
 		if !errors.Is(err, errUnwanted) {
 			span.SetStatus(codes.Error, err.Error())
 		}

@@ -11,29 +11,49 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
+// failure is why a launch made no runner. What is nil or false in it is not so.
+type failure struct {
+	cause    error
+	limited  *run.LimitedError // room or budget is lacking until then
+	obstacle *places.Obstacle  // it must wait for a place
+	modal    *modalError       // Modal was asked for a sandbox
+	// refused and permanent are a run.RefusedError's and a run.PermanentError's.
+	refused, permanent bool
+}
+
+func failureOf(cause error) failure {
+	f := failure{cause: cause}
+	f.limited, _ = errors.AsType[*run.LimitedError](cause)
+	f.obstacle, _ = errors.AsType[*places.Obstacle](cause)
+	f.modal, _ = errors.AsType[*modalError](cause)
+	_, f.refused = errors.AsType[*run.RefusedError](cause)
+	_, f.permanent = errors.AsType[*run.PermanentError](cause)
+	return f
+}
+
+// inLine reports whether the job stands in line: for a place, for Modal's room, or for somebody who mends what is refused.
+func (f failure) inLine() bool {
+	return f.refused || f.obstacle != nil || f.modal != nil && f.limited != nil && !errors.Is(f.cause, run.ErrNoImage)
+}
+
 // createFailed records why there is no runner, and when to try again.
 func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) error {
-	limited, isLimited := errors.AsType[*run.LimitedError](cause)
-	_, isRefused := errors.AsType[*run.RefusedError](cause)
-	_, isPermanent := errors.AsType[*run.PermanentError](cause)
-	_, held := errors.AsType[*places.Obstacle](cause)
-	h.Observer.Launched(r.Job.Pool, outcomeOf(cause))
-	h.Log.LogAttrs(ctx, levelOf(cause), "runner not launched", append(runnerAttrs(r),
-		slog.String("outcome", outcomeOf(cause)), slog.Any("err", cause))...)
+	f := failureOf(cause)
+	h.Observer.Launched(r.Job.Pool, f.outcome())
+	h.Log.LogAttrs(ctx, f.level(), "runner not launched", append(runnerAttrs(r),
+		slog.String("outcome", f.outcome()), slog.Any("err", cause))...)
 	if over, err := h.takenOver(ctx, r); over || err != nil {
 		return err
 	}
-	if err := h.unmade(ctx, r, cause); err != nil {
+	if err := h.unmade(ctx, r, f); err != nil {
 		return err
 	}
-	_, inLine := errors.AsType[*modalError](cause) // It stands in line for Modal's room, or for somebody who mends what is refused.
-	inLine = isRefused || held || inLine && isLimited && !errors.Is(cause, run.ErrNoImage)
-	failed := run.Failed{Reason: cause.Error(), Limited: isLimited || isRefused, Permanent: isPermanent, InLine: inLine}
-	if isLimited && !inLine { // It waits for its turn at GitHub.
-		failed.Until = limited.Until
+	failed := run.Failed{Reason: cause.Error(), Limited: f.limited != nil || f.refused, Permanent: f.permanent, InLine: f.inLine()}
+	if f.limited != nil && !failed.InLine { // It waits for its turn at GitHub.
+		failed.Until = f.limited.Until
 	}
 	switch {
-	case isPermanent: // The job first: what made the launch impossible may make tidying up after it impossible too.
+	case f.permanent: // The job first: what made the launch impossible may make tidying up after it impossible too.
 		if _, err := h.decide(ctx, r.For, failed); err != nil {
 			return err
 		}
@@ -59,7 +79,7 @@ func (h *handling) createFailed(ctx context.Context, r run.Runner, cause error) 
 	if waiting.State != run.Waiting { // It is held, or has a runner: what tells of it again is on its way.
 		return nil
 	}
-	h.at(h.nextTry(waiting.Failures, inLine && (!held || !r.MayComeLate()), limited))
+	h.at(h.nextTry(waiting.Failures, failed.InLine && (f.obstacle == nil || !r.MayComeLate()), f.limited))
 	return nil
 }
 
@@ -97,13 +117,12 @@ func (h *handling) takenOver(ctx context.Context, r run.Runner) (bool, error) {
 	return true, nil
 }
 
-// levelOf is how much what kept a launch from a runner matters to an operator.
-func levelOf(cause error) slog.Level {
-	_, held := errors.AsType[*places.Obstacle](cause)
+// level is how much it matters to an operator.
+func (f failure) level() slog.Level {
 	switch {
-	case errors.Is(cause, errUnwanted), held: // Nothing went wrong: the job was cancelled, another runner took it, or it must wait.
+	case errors.Is(f.cause, errUnwanted), f.obstacle != nil: // Nothing went wrong: the job was cancelled, another runner took it, or it must wait.
 		return slog.LevelInfo
-	case errors.Is(cause, run.ErrNoImage): // Whoever keeps the image tells of that, once for all the jobs that wait for it.
+	case errors.Is(f.cause, run.ErrNoImage): // Whoever keeps the image tells of that, once for all the jobs that wait for it.
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn
@@ -111,16 +130,14 @@ func levelOf(cause error) slog.Level {
 
 // unmade does what follows from a launch that made nothing: all know what that says of the pool, and its place goes to another, unless
 // it may have made something after all.
-func (h *handling) unmade(ctx context.Context, r run.Runner, cause error) error {
-	if lesson := h.lesson(r, cause); lesson != nil {
+func (h *handling) unmade(ctx context.Context, r run.Runner, f failure) error {
+	if lesson := h.lesson(r, f); lesson != nil {
 		if err := h.tell(ctx, lesson); err != nil {
 			return err
 		}
 	}
-	e, atModal := errors.AsType[*modalError](cause)
-	_, held := errors.AsType[*places.Obstacle](cause)
-	modalUnasked := held || errors.Is(cause, errUnwanted)
-	if atModal && e.none || modalUnasked && !r.MayComeLate() { // Its registration was never used: it is as if there were none.
+	modalUnasked := f.obstacle != nil || errors.Is(f.cause, errUnwanted)
+	if f.modal != nil && f.modal.none || modalUnasked && !r.MayComeLate() { // Its registration was never used: it is as if there were none.
 		if _, err := h.decideRunner(ctx, r.Name, run.Registered{}); err != nil {
 			return err
 		}
@@ -138,49 +155,42 @@ func (h *handling) unmade(ctx context.Context, r run.Runner, cause error) error 
 // lesson is what the failure of a launch says of others, nil if nothing: a pool that Modal has no room for is launched more slowly, one
 // that is refused not at all until somebody has mended it, and one whose calls fail not until they work again. What a job alone has
 // asked for in vain says nothing of others.
-func (h *handling) lesson(r run.Runner, cause error) func(places.Record) places.Record {
-	_, atModal := errors.AsType[*modalError](cause)
-	_, limited := errors.AsType[*run.LimitedError](cause)
-	_, refused := errors.AsType[*run.RefusedError](cause)
-	_, permanent := errors.AsType[*run.PermanentError](cause)
-	kind, runner, why := places.KindOf(r.Job, h.Rules), places.Key(r.Name), cause.Error()
+func (h *handling) lesson(r run.Runner, f failure) func(places.Record) places.Record {
+	kind, runner, why := places.KindOf(r.Job, h.Rules), places.Key(r.Name), f.cause.Error()
 	switch {
-	case errors.Is(cause, run.ErrBadImage):
+	case errors.Is(f.cause, run.ErrBadImage):
 		return func(record places.Record) places.Record { return record.Unready(kind, why, h.Now()) }
-	case errors.Is(cause, run.ErrNoImage) || permanent || !atModal:
+	case errors.Is(f.cause, run.ErrNoImage) || f.permanent || f.modal == nil:
 		return nil
-	case refused:
+	case f.refused:
 		return func(record places.Record) places.Record { return record.Failed(kind, runner, why, true, h.Now()) }
-	case limited:
+	case f.limited != nil:
 		return func(record places.Record) places.Record { return record.Exhausted(kind, h.Now()) }
 	default:
 		return func(record places.Record) places.Record { return record.Errored(kind, runner, why, h.Now()) }
 	}
 }
 
-// outcomeOf is the value of the outcome label.
-func outcomeOf(err error) string {
-	if obstacle, held := errors.AsType[*places.Obstacle](err); held {
-		return string(obstacle.Kind)
-	}
-	_, atModal := errors.AsType[*modalError](err)
-	switch _, limited := errors.AsType[*run.LimitedError](err); {
-	case errors.Is(err, run.ErrNoImage):
+// outcome is the value of the outcome label.
+func (f failure) outcome() string {
+	switch {
+	case f.obstacle != nil:
+		return string(f.obstacle.Kind)
+	case errors.Is(f.cause, run.ErrNoImage):
 		return "no_image"
-	case atModal && limited:
+	case f.modal != nil && f.limited != nil:
 		return string(places.Pace)
-	case limited:
+	case f.limited != nil:
 		return "rate_limited"
-	case errors.Is(err, errUnwanted):
+	case errors.Is(f.cause, errUnwanted):
 		return "unwanted"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(f.cause, context.DeadlineExceeded):
 		return "timeout"
-	}
-	if _, refused := errors.AsType[*run.RefusedError](err); refused {
+	case f.refused:
 		return "refused"
-	}
-	if _, permanent := errors.AsType[*run.PermanentError](err); permanent {
+	case f.permanent:
 		return "invalid"
+	default:
+		return "error"
 	}
-	return "error"
 }
