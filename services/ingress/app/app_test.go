@@ -23,6 +23,7 @@ import (
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/ingress/app"
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/internal/logtest"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/obs"
 )
@@ -34,7 +35,7 @@ const secret = "canary-webhook-secret"
 // instance is one running ingress.
 type instance struct {
 	*app.App
-	log    *lines
+	log    *logtest.Buffer
 	secret string       // what send signs with
 	stop   func() error // as SIGTERM does; waits for the end
 }
@@ -48,7 +49,7 @@ func start(t *testing.T, natsURL string, environ ...string) *instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &lines{}
+	log := &logtest.Buffer{}
 	a, err := app.New(t.Context(), app.Options{Config: cfg, Logger: obs.NewLogger(log, cfg.Log, obs.ThisService("ingress"))})
 	if err != nil {
 		t.Fatal(err)
@@ -359,22 +360,4 @@ func poll(t *testing.T, done func() bool) {
 			t.Fatal("did not happen within 30 s")
 		}
 	}
-}
-
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.String()
 }

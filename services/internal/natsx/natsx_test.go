@@ -1,7 +1,6 @@
 package natsx_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -31,6 +30,7 @@ import (
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/config"
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/internal/logtest"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/natsx"
 )
@@ -435,22 +435,7 @@ func poll(t *testing.T, done func() bool) {
 	}
 }
 
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.String()
-}
+// lines is what is logged.
+type lines struct{ logtest.Buffer }
 
 func (l *lines) contains(s string) bool { return strings.Contains(l.String(), s) }

@@ -1,7 +1,6 @@
 package app_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +20,7 @@ import (
 	jobsv1 "modal-github-runner/proto/jobs/v1"
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/cli"
+	"modal-github-runner/services/internal/logtest"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/obs"
 	"modal-github-runner/services/worker/app"
@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 type instance struct {
 	*app.App
 
-	log  *lines
+	log  *logtest.Buffer
 	stop func() error // as SIGTERM does; waits for the end
 }
 
@@ -53,7 +53,7 @@ func start(t *testing.T, environ ...string) *instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &lines{}
+	log := &logtest.Buffer{}
 	a, err := app.New(t.Context(), app.Options{Config: cfg, Logger: obs.NewLogger(log, cfg.Log, obs.ThisService("worker"))})
 	if err != nil {
 		t.Fatal(err)
@@ -255,22 +255,4 @@ func poll(t *testing.T, done func() bool) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.String()
 }

@@ -21,6 +21,7 @@ import (
 
 	"modal-github-runner/services/internal/cli"
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/internal/logtest"
 	"modal-github-runner/services/worker/app"
 )
 
@@ -250,7 +251,7 @@ func TestASecretThatRotatesToNoneThatCanBeUsedIsKeptAndLoggedByName(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log lines
+	var log logtest.Buffer
 	ctx, cancel := context.WithCancel(t.Context())
 	a, err := app.New(ctx, app.Options{Config: cfg, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {

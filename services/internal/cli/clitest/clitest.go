@@ -11,10 +11,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"modal-github-runner/services/internal/logtest"
 )
 
 // AsCommand is the variable that makes a test's binary behave as the command.
@@ -63,7 +64,7 @@ func Command(tb testing.TB, args, environ []string) *exec.Cmd {
 // SIGTERM, and logs no "canary".
 func ServesUntilSIGTERM(t *testing.T, environ []string, admin string) {
 	t.Helper()
-	var log output
+	var log logtest.Buffer
 	process := Command(t, []string{"run"}, environ)
 	process.Stdout, process.Stderr = &log, &log
 	if err := process.Start(); err != nil {
@@ -111,24 +112,4 @@ func exitCode(tb testing.TB, err error) int {
 		tb.Fatal(err)
 	}
 	return exit.ExitCode()
-}
-
-// output can be read while a process writes it.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements [io.Writer].
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-// String implements [fmt.Stringer].
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }

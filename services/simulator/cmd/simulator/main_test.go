@@ -11,17 +11,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"modal-github-runner/services/internal/cli/clitest"
+	"modal-github-runner/services/internal/logtest"
 )
 
-// asCommand makes the test binary behave as the command, so that a process can be started without a build.
-const asCommand = "TEST_AS_COMMAND=1"
-
 func TestMain(m *testing.M) {
-	if os.Getenv("TEST_AS_COMMAND") != "" {
+	if os.Getenv(clitest.AsCommand) != "" {
 		os.Exit(run())
 	}
 	os.Exit(m.Run())
@@ -30,13 +29,7 @@ func TestMain(m *testing.M) {
 // command is the program with these arguments, nothing but environ in its environment, and its temporary files in tmp.
 func command(t *testing.T, tmp string, args, environ []string) *exec.Cmd {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), exe, args...)
-	cmd.Env = slices.Concat(environ, []string{asCommand, "TMPDIR=" + tmp})
-	return cmd
+	return clitest.Command(t, args, slices.Concat(environ, []string{"TMPDIR=" + tmp}))
 }
 
 // exitCode is negative if a signal ended the process.
@@ -109,11 +102,11 @@ func TestExitCodesAndOutput(t *testing.T) {
 
 // startDemo starts a demo whose nats-server is the script, which never says that it is ready, and waits until the script has
 // written which process it is. The output is that of the demo, which has begun to wait.
-func startDemo(t *testing.T, tmp, script string) (demo *exec.Cmd, output *lines, server int) {
+func startDemo(t *testing.T, tmp, script string) (demo *exec.Cmd, output *logtest.Buffer, server int) {
 	t.Helper()
 	bin := t.TempDir()
 	file(t, bin, "nats-server", "#!/bin/sh\n"+script, 0o700)
-	output = &lines{}
+	output = &logtest.Buffer{}
 	demo = command(t, tmp, []string{"demo", "--bin=" + bin}, []string{"PATH=" + os.Getenv("PATH")})
 	demo.Stdout, demo.Stderr = output, output
 	if err := demo.Start(); err != nil {
@@ -232,24 +225,6 @@ func poll(t *testing.T, what string, done func() bool) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-// lines is an output that can be read while it is written.
-type lines struct {
-	mu  sync.Mutex
-	out bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.String()
 }
 
 // As in `make demo | head -3`.

@@ -3,13 +3,13 @@ package intake_test
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"modal-github-runner/services/internal/logtest"
 	"modal-github-runner/services/worker/internal/run"
 )
 
@@ -104,29 +104,11 @@ func (o *observer) said() []string {
 	return slices.Clone(o.verdicts)
 }
 
-// lines collects what is logged.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // worker is an Intake that runs.
 type worker struct {
 	*observer
 
-	log     lines
+	log     logtest.Buffer
 	ended   chan struct{}
 	soften  context.CancelFunc
 	kill    context.CancelFunc
