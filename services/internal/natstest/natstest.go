@@ -34,9 +34,6 @@ func Storage(most int64) func(*server.Options) {
 	return func(o *server.Options) { o.JetStreamMaxStore = most }
 }
 
-// InProcess has a server listen nowhere, as there is no network in a bubble (testing/synctest): clients come by [nats.InProcessServer].
-func InProcess(o *server.Options) { o.DontListen = true }
-
 // Start runs a server on a free port of the loopback interface until the test ends. The changes are applied to its options.
 func Start(tb testing.TB, changes ...func(*server.Options)) *Server {
 	tb.Helper()

@@ -16,10 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/simulator/internal/check"
@@ -55,9 +53,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	dialInMemory()
-	// The server's clock of access times waits on a channel of its package, which would hold the bubbles' time.
-	ats.Register()
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
+	natstest.Main(m)
 }
 
 type key struct {

@@ -5,22 +5,16 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/natstest"
 	"modal-github-runner/services/internal/natsx"
 )
 
-func TestMain(m *testing.M) {
-	// The server's clock of access times waits on a channel of the package, which would hold the bubbles' time.
-	ats.Register()
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
-}
+func TestMain(m *testing.M) { natstest.Main(m) }
 
 // inBubble runs f in a bubble with a nats-server, and a connection to it as the worker's. There, no slow machine makes a call to
 // NATS time out: time stands still while anybody works.

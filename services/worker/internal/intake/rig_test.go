@@ -8,12 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -25,11 +23,7 @@ import (
 	"modal-github-runner/services/worker/internal/run"
 )
 
-func TestMain(m *testing.M) {
-	// The server's clock of access times waits on a channel of the package, which would hold the bubbles' time.
-	ats.Register()
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
-}
+func TestMain(m *testing.M) { natstest.Main(m) }
 
 // rig is a real nats-server, inside a bubble: hours pass in no time.
 type rig struct {

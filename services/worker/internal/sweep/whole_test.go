@@ -9,10 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace/noop"
-	"go.uber.org/goleak"
 
 	"modal-github-runner/proto/wire"
 	"modal-github-runner/services/internal/faultstest"
@@ -26,11 +24,7 @@ import (
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
-func TestMain(m *testing.M) {
-	// The server's clock of access times waits on a channel of the package, which would hold the bubbles' time.
-	ats.Register()
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent())
-}
+func TestMain(m *testing.M) { natstest.Main(m) }
 
 // newLedger is the real ledger on a real server.
 func newLedger(t *testing.T) (*ledger.Ledger, *places.Book) {
