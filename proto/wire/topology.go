@@ -12,7 +12,9 @@ const (
 	StreamDead = "DEAD"
 	// BucketRuns is the ledger: one record per job and one per runner.
 	BucketRuns = "runs"
-	// BucketControl holds what all workers share beside the ledger.
+	// BucketControl holds what all workers share beside the ledger. Each key belongs to one package of the worker: deployment and
+	// deliveries to control, leader to leader, places to places, runner-release to rollout, those with the prefix budget. to budget, and
+	// those with image. to builds.
 	BucketControl = "control"
 	// ConsumerOutcomes is the durable consumer of everything but queued jobs.
 	ConsumerOutcomes = "outcomes"

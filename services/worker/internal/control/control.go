@@ -1,6 +1,5 @@
-// Package control keeps what all workers share beside the ledger, in the KV bucket "control": which deployment they are,
-// and how far a sweep has come with each webhook. It decides nothing and never sees a secret. The leader's lease, in the same bucket, belongs
-// to package leader.
+// Package control keeps which deployment all workers are, and how far a sweep has come with each webhook, in the KV bucket "control".
+// It decides nothing and never sees a secret. What else is in that bucket belongs to other packages; see wire.BucketControl.
 package control
 
 import (
