@@ -261,7 +261,7 @@ while kill -0 "$runner" 2>/dev/null; do
 	fi
 	if [ -n "$limit" ] && [ "$SECONDS" -ge "$limit" ]; then
 		limit=
-		over=124 # As timeout(1) has it.
+		over=124 # As timeout(1) has it: overCode of outcome.go.
 		echo "the time of $RUNNER_TIMEOUT_SECONDS s that the runner and its job have is over: the sandbox ends" >&2
 		kill -KILL -- "-$runner" 2>/dev/null || true # Modal gives no notice of a timeout, either.
 	fi

@@ -19,6 +19,9 @@ const (
 	// maxRawTail is how much of the log's end is looked at, in bytes. It is more than maxTail since masking shortens it.
 	maxRawTail = 256 << 10
 	masked     = "[masked]"
+	// overCode is the exit code by which the entrypoint says that the time is over which it keeps itself: that of a runner that was given to a
+	// warm sandbox. The runner's own codes are below ten.
+	overCode = 124
 )
 
 // secretForm matches what may be a secret in a log: GitHub's tokens (also those with dots in them, which are longer than
@@ -37,7 +40,7 @@ const (
 	// StatusSuccess and StatusFailure are a command that ended with exit code 0 or another.
 	StatusSuccess Status = "success"
 	StatusFailure Status = "failure"
-	// StatusTimeout is the end of its lifetime.
+	// StatusTimeout is the end of its lifetime, or of that of a runner that was given to it.
 	StatusTimeout Status = "timeout"
 	// StatusTerminated is an end that somebody asked for.
 	StatusTerminated Status = "terminated"
@@ -101,6 +104,9 @@ func statusOf(result *pb.GenericResult) Status {
 	case pb.GenericResult_GENERIC_STATUS_SUCCESS:
 		return StatusSuccess
 	case pb.GenericResult_GENERIC_STATUS_FAILURE:
+		if result.GetExitcode() == overCode {
+			return StatusTimeout
+		}
 		return StatusFailure
 	case pb.GenericResult_GENERIC_STATUS_TERMINATED:
 		return StatusTerminated

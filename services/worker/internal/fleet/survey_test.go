@@ -287,7 +287,8 @@ func TestOutcome(t *testing.T) {
 		{"no result is running", nil, fleet.Outcome{Status: fleet.StatusRunning}},
 		{"an empty result is running", ended(0, 0, ""), fleet.Outcome{Status: fleet.StatusRunning}},
 		{"success", ended(1, 0, ""), fleet.Outcome{Status: fleet.StatusSuccess}},
-		{"failure keeps the exit code", ended(2, 124, ""), fleet.Outcome{Status: fleet.StatusFailure, ExitCode: 124}},
+		{"failure keeps the exit code", ended(2, 123, ""), fleet.Outcome{Status: fleet.StatusFailure, ExitCode: 123}},
+		{"a timeout that the entrypoint kept itself", ended(2, 124, ""), fleet.Outcome{Status: fleet.StatusTimeout, ExitCode: 124}},
 		{"terminated", ended(3, 0, ""), fleet.Outcome{Status: fleet.StatusTerminated}},
 		{"timeout", ended(4, 0, ""), fleet.Outcome{Status: fleet.StatusTimeout}},
 		{
