@@ -246,7 +246,11 @@ func timeline(r run.Run, runners []run.Runner) []Moment {
 	}
 	for _, runner := range runners {
 		if !runner.LaunchedAt.IsZero() {
-			moments = append(moments, Moment{At: runner.LaunchedAt, Runner: nameOf(runner.Name), Text: "launched, sandbox " + runner.SandboxID})
+			text := "launched, sandbox " + runner.SandboxID
+			if runner.Warm {
+				text = "given to sandbox " + runner.SandboxID + ", which had waited for a runner"
+			}
+			moments = append(moments, Moment{At: runner.LaunchedAt, Runner: nameOf(runner.Name), Text: text})
 		}
 		if !runner.EndedAt.IsZero() {
 			text := strings.TrimSuffix("ended: "+runner.Reason, ": ")

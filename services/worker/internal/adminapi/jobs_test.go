@@ -206,7 +206,7 @@ func TestAJobIsExplainedFromItsRecordAndThoseOfItsRunners(t *testing.T) {
 		})},
 		runners: []run.Runner{
 			{Name: first, State: run.Ended, For: 1, Took: 9, GitHubID: 5, SandboxID: "sb-1", LaunchedAt: ago(50 * time.Second), EndedAt: ago(time.Second), Reason: "its job was completed"},
-			{Name: spare, State: run.Busy, For: 1, Took: 1, SandboxID: "sb-7", LaunchedAt: ago(time.Hour)},
+			{Name: spare, State: run.Busy, For: 1, Took: 1, SandboxID: "sb-7", Warm: true, LaunchedAt: ago(time.Hour)},
 		},
 	}
 	status, got := ask[adminapi.Explanation](t, s.handler(), http.MethodGet, "/jobs/1")
@@ -216,7 +216,7 @@ func TestAJobIsExplainedFromItsRecordAndThoseOfItsRunners(t *testing.T) {
 		},
 		Labels: []string{"modal"}, RunID: 2, RunAttempt: 3, Branch: "main",
 		Timeline: []adminapi.Moment{
-			{At: ago(time.Hour), Runner: "mgr-7-2", Text: "launched, sandbox sb-7"},
+			{At: ago(time.Hour), Runner: "mgr-7-2", Text: "given to sandbox sb-7, which had waited for a runner"},
 			{At: ago(time.Minute), Text: "queued", Event: delivery},
 			{At: ago(time.Minute), Runner: "mgr-1-1", Text: "counted on, attempt 1", Event: delivery},
 			{At: ago(50 * time.Second), Runner: "mgr-1-1", Text: "launched, sandbox sb-1"},

@@ -117,12 +117,8 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ou
 		err = unasked(err)
 	}
 	if errors.Is(err, run.ErrExists) {
-		var id string
-		if id, err = h.existing(ctx, r); err != nil {
-			return run.Created{}, "", err
-		}
-		if id != "" {
-			return run.Created{SandboxID: id}, "adopted", nil
+		if made, err = h.existing(ctx, r); err != nil || made.SandboxID != "" {
+			return made, "adopted", err
 		}
 		githubID, jit, err = h.replace(ctx, r)
 	} else if err == nil && r.GitHubID != 0 {
@@ -143,7 +139,7 @@ func (h *handling) make(ctx context.Context, r run.Runner) (made run.Created, ou
 		return run.Created{}, "", err
 	}
 	id, outcome, err := h.house(ctx, known, r.MayComeLate(), jit)
-	return run.Created{GitHubID: githubID, SandboxID: id}, outcome, err
+	return run.Created{GitHubID: githubID, SandboxID: id, Warm: outcome == asWarm}, outcome, err
 }
 
 // house gives the runner the warm sandbox that it has claimed, or creates one. An earlier try may have asked for one, as late says: then this
@@ -159,7 +155,7 @@ func (h *handling) house(ctx context.Context, r run.Runner, late bool, jit confi
 			return "", "", fmt.Errorf("give warm sandbox: %w", err)
 		}
 		if given {
-			return warm, "warm", nil
+			return warm, asWarm, nil
 		}
 	}
 	id, err = h.start(ctx, r, jit)

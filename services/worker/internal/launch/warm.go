@@ -20,6 +20,8 @@ const (
 	// giveFor is for how long after its launch has begun a runner that claimed a warm sandbox is tried to be given it: a worker that dies
 	// is followed by another after a minute.
 	giveFor = 3 * time.Minute
+	// asWarm is the outcome of a launch whose runner was given a warm sandbox.
+	asWarm = "warm"
 )
 
 // errEnding says that the warm sandbox is of no use any more, but runs still.
@@ -37,34 +39,34 @@ func (h *handling) claimed(ctx context.Context, name run.Name) (place places.Pla
 // existing is the sandbox that runs as the runner already; empty if none does. A warm one that it has claimed may do so, or may never have
 // been told: then it waits, unless it was another's before, which only a restored backup can have forgotten. One that could not be given for
 // long is let go. If it does not even answer, it may be the runner all the same, and is looked at as any runner is.
-func (h *handling) existing(ctx context.Context, r run.Runner) (id string, err error) {
-	if id, err = h.Fleet.Find(ctx, r.Name); err != nil {
-		return "", fmt.Errorf("find sandbox: %w", err)
+func (h *handling) existing(ctx context.Context, r run.Runner) (run.Created, error) {
+	id, err := h.Fleet.Find(ctx, r.Name)
+	if err != nil {
+		return run.Created{}, fmt.Errorf("find sandbox: %w", err)
 	}
 	place, err := h.claimed(ctx, r.Name)
 	warm := place.SandboxID
 	if err != nil || warm == "" || id != "" && id != warm {
-		return id, err
+		return run.Created{SandboxID: id}, err
 	}
 	late := h.Now().Sub(place.Since) >= giveFor
 	switch evidence, err := h.Fleet.Ask(ctx, warm, late); {
 	case err != nil && !late:
-		return "", fmt.Errorf("ask warm sandbox: %w", err)
+		return run.Created{}, fmt.Errorf("ask warm sandbox: %w", err)
 	case err != nil:
-		return warm, nil //nolint:nilerr // see above
 	case evidence == run.Warm:
-		return "", nil
+		return run.Created{}, nil
 	case evidence == run.ReleasedNow:
 		if err := h.Fleet.Terminate(ctx, warm); err != nil {
-			return "", fmt.Errorf("terminate warm sandbox: %w", err)
+			return run.Created{}, fmt.Errorf("terminate warm sandbox: %w", err)
 		}
-		return "", h.discard(ctx, r, warm)
+		return run.Created{}, h.discard(ctx, r, warm)
 	case evidence == run.Over:
-		return "", h.discard(ctx, r, warm)
+		return run.Created{}, h.discard(ctx, r, warm)
 	case id == "": // What was given bears the runner's name before it is told.
-		return "", h.drop(ctx, r)
+		return run.Created{}, h.drop(ctx, r)
 	}
-	return warm, nil
+	return run.Created{SandboxID: warm, Warm: true}, nil //nolint:nilerr // see above
 }
 
 // give has the warm sandbox become the runner's. It reports false if it never will, for sure: the runner needs another one.

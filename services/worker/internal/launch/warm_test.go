@@ -110,6 +110,9 @@ func TestAWorkerThatDiesAtAnyCallGivesAWarmSandboxToOneRunner(t *testing.T) {
 			t.Fatalf("live runner %+v, places %v, record %+v; %v", live, w.places.Held, w.runs[1].record, w.violations)
 		}
 		own, waits := 0, len(w.places.Warm)
+		if warm := w.runners[live.name].record.Warm; warm != (live.id == "sb-warm-1") {
+			t.Errorf("it has sandbox %s, and its record says %t of its having waited", live.id, warm)
+		}
 		if live.id == "sb-warm-1" {
 			given++
 		} else {

@@ -138,9 +138,11 @@ type (
 		Replaced bool
 	}
 	// Created says that the runner's sandbox exists, since At; zero is just now, as far as is known. GitHubID is zero if it is not known.
+	// Warm says that the sandbox had waited for a runner, and was given this one.
 	Created struct {
 		GitHubID  int64
 		SandboxID string
+		Warm      bool
 		At        time.Time
 	}
 	// GivenUp says that the worker that was launching the runner until Until stopped trying; another may try at once. Unasked is as in

@@ -170,8 +170,9 @@ type Runner struct {
 	GitHubID int64 `json:"github_id,omitempty"`
 	// Replaced says that there was another registration before, which was removed: a sandbox that was asked for with it may come late.
 	Replaced bool `json:"replaced,omitempty"`
-	// SandboxID is Modal's id of the sandbox.
+	// SandboxID is Modal's id of the sandbox. Warm says that it had waited for a runner; of one that a sweep found nobody says so.
 	SandboxID  string    `json:"sandbox_id,omitempty"`
+	Warm       bool      `json:"warm,omitempty"`
 	Reason     string    `json:"reason,omitempty"`
 	LaunchedAt time.Time `json:"launched_at,omitzero"`
 	EndedAt    time.Time `json:"ended_at,omitzero"`

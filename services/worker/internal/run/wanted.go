@@ -67,14 +67,14 @@ func created(r Runner, ev Created, now time.Time) (Runner, []Effect) {
 		if r.SandboxID != "" && r.SandboxID != ev.SandboxID { // That the job is over is known of the other one.
 			r.JobOver = false
 		}
-		r.SandboxID = ev.SandboxID
+		r.SandboxID, r.Warm = ev.SandboxID, ev.Warm
 		if !ev.At.IsZero() {
 			r.LaunchedAt = ev.At
 		}
 		return r, []Effect{End{Runner: r}}
 	case Unknown:
 	}
-	r.SandboxID, r.LaunchedAt, r.Reason = ev.SandboxID, now, ""
+	r.SandboxID, r.Warm, r.LaunchedAt, r.Reason = ev.SandboxID, ev.Warm, now, ""
 	if !ev.At.IsZero() {
 		r.LaunchedAt = ev.At
 	}
