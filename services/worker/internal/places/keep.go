@@ -139,6 +139,9 @@ func (r Record) Fill(wishes []Wish, most int, rules Rules, now time.Time) (Recor
 func (r Record) mayWarm(a Ask, rules Rules, now time.Time) bool {
 	_, rate := rules.Pool(a.Pool)
 	own := r.Pools[a.kind()]
+	if _, short := r.Short[RateScope(a.Pool)]; short { // It is theirs who wait for it.
+		return false
+	}
 	return roomFor(a, rules, r.uses(now)) && own.Breaker(now) == Closed && !early(rate, own.Due, now) && !early(own.Rate, own.Next, now)
 }
 

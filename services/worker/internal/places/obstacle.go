@@ -82,7 +82,7 @@ func (r Record) lacks(a Ask, rules Rules, uses func(Scope) int, now time.Time) *
 	own, p, scope := r.Pools[a.Pool], r.Pools[a.kind()], KindScope(a.kind())
 	switch {
 	case early(rate, own.Due, now):
-		return &Obstacle{Kind: Pace, Scope: PoolScope(a.Pool), Text: PoolScope(a.Pool).what() + " may create no faster", Until: own.Due}
+		return &Obstacle{Kind: Pace, Scope: RateScope(a.Pool), Text: PoolScope(a.Pool).what() + " may create no faster", Until: own.Due}
 	case a.kind() != a.Pool && early(a.Rate, p.Due, now):
 		return &Obstacle{Kind: Pace, Scope: scope, Text: scope.what() + " may create no faster", Until: p.Due}
 	case early(p.Rate, p.Next, now):
@@ -169,6 +169,8 @@ func (s Scope) what() string {
 	switch kind {
 	case "repo":
 		kind = "repository"
+	case "rate":
+		kind = "the create_rate of pool"
 	case "kind":
 		pool, chosen, _ := strings.Cut(name, " ")
 		kind, name = "pool", pool

@@ -12,7 +12,7 @@ import (
 )
 
 // Scope is what a limit is about: "all", or "pool/NAME", "owner/NAME" or "repo/OWNER/NAME", with names of GitHub in lower case. A breaker,
-// and what Modal has room for, is about "kind/KIND"; see Sandbox.
+// and what Modal has room for, is about "kind/KIND"; see Sandbox. How fast a pool may create is about "rate/NAME": no sandbox that ends helps there.
 type Scope string
 
 // All is the scope of every sandbox.
@@ -23,6 +23,9 @@ func PoolScope(pool string) Scope { return Scope("pool/" + pool) }
 
 // KindScope is the scope of a kind of a pool's sandboxes.
 func KindScope(kind string) Scope { return Scope("kind/" + kind) }
+
+// RateScope is the scope of how fast a pool may create.
+func RateScope(pool string) Scope { return Scope("rate/" + pool) }
 
 // PoolOf is the pool that the kind is of.
 func PoolOf(kind string) string {
@@ -113,10 +116,10 @@ func (a Ask) scopes() [4]Scope {
 	return [4]Scope{All, PoolScope(a.Pool), OwnerScope(a.Owner), RepoScope(a.Owner, a.Repo)}
 }
 
-// needs are all scopes of which something may be lacking for a.
-func (a Ask) needs() [5]Scope {
+// needs are all scopes of which something may be lacking for a, the one last that no warm sandbox needs.
+func (a Ask) needs() [6]Scope {
 	s := a.scopes()
-	return [5]Scope{s[0], s[1], s[2], s[3], KindScope(a.kind())}
+	return [6]Scope{s[0], s[1], s[2], s[3], KindScope(a.kind()), RateScope(a.Pool)}
 }
 
 // part is the part of its repository in its pool: what is shared where the pool is short.
@@ -128,7 +131,7 @@ func (a Ask) part() Scope {
 func (a Ask) in(s Scope) bool {
 	kind, name, _ := strings.Cut(string(s), "/")
 	switch kind {
-	case "pool":
+	case "pool", "rate":
 		return name == a.Pool
 	case "kind":
 		return name == a.kind()

@@ -91,7 +91,7 @@ func TestALaunchWaitsFor(t *testing.T) {
 		"nothing, where Modal has no room for another pool":  {record: places.Record{}.Exhausted("default", start), ask: gpu},
 		"the pool's pace": {
 			record: taken(t, places.Record{}, rules{Rates: map[string]float64{"default": 2}}, "web", 1, 3), rules: rules{Rates: map[string]float64{"default": 2}}, ask: ask("web", 7),
-			want: "capacity pool/default may create no faster",
+			want: "capacity rate/default may create no faster",
 		},
 	}
 	for name, tt := range tests {

@@ -29,14 +29,15 @@ func (w Warm) ID() string {
 func (w Warm) Ready() bool { return w.SandboxID != "" && !w.Ends }
 
 // TakeWarm is [Record.Take] for a launch that can have a warm sandbox, and of which no other can come late. If only room for one more is
-// lacking it has a warm one at once, whose place becomes its own: else those would stand in the way of the very jobs that they wait for.
+// lacking it has a warm one at once, whose place becomes its own: else those would stand in the way of the very jobs that they wait for. It
+// takes nothing from those who wait for the pool's rate.
 func (r Record) TakeWarm(a Ask, rules Rules, now time.Time) (Record, *Obstacle) {
 	after, o := r.Take(a, rules, now)
-	if o == nil || o.Kind != Full && o.Kind != Pace {
+	if o == nil || o.Kind != Full && o.Kind != Pace && o.Kind != Line {
 		return after, o
 	}
 	name := r.warmFor(a)
-	if name == "" || r.queued(a, now) != nil {
+	if others := r.queued(a, now); name == "" || others != nil && others.Scope != RateScope(a.Pool) {
 		return after, o
 	}
 	without := r.Over(name, now)

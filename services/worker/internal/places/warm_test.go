@@ -197,6 +197,12 @@ func TestAJobHasAWarmSandboxThoughThereIsNoRoomForAnother(t *testing.T) {
 	slow := rules{Rates: map[string]float64{"default": 1}}
 	paced := taken(t, places.Record{}, slow, "api", 100, 2)
 	paced.Warm = one
+	lined := waitsForRate(t, one)
+	crowd := lined.Crowded("default", start)
+	crowd.Short = maps.Clone(lined.Short)
+	crowd.Short[places.KindScope("default")] = start
+	turn := lined
+	turn.Pools = nil // The next may be created, and it is not the newcomer's.
 	for name, tt := range map[string]struct {
 		record places.Record
 		rules  rules
@@ -206,6 +212,9 @@ func TestAJobHasAWarmSandboxThoughThereIsNoRoomForAnother(t *testing.T) {
 		"the pool is full":                     {warmed(one), full, fits("web", 1), "sb-a"},
 		"the fleet is":                         {warmed(one), rules{Fleet: upTo(1)}, fits("web", 1), "sb-a"},
 		"the pool may create no faster":        {paced, slow, fits("web", 1), "sb-a"},
+		"others wait for that":                 {lined, slow, fits("web", 1), "sb-a"},
+		"others wait, whose turn it is":        {turn, slow, fits("web", 1), "sb-a"},
+		"others wait for room at Modal, too":   {crowd, slow, fits("web", 1), "capacity"},
 		"Modal has no room":                    {warmed(one).Crowded("default", start), rules{}, fits("web", 1), "sb-a"},
 		"there is room: it may claim it later": {warmed(one), rules{}, fits("web", 1), ""},
 		"it can't have it":                     {warmed(one), full, ask("web", 1), "limit"},
@@ -231,7 +240,7 @@ func TestAJobHasAWarmSandboxThoughThereIsNoRoomForAnother(t *testing.T) {
 			if _, held := r.Held[tt.ask.Runner]; held != (o == nil) {
 				t.Errorf("it has a place: %v, and waits for %v", held, o)
 			}
-			if o == nil && got != "" && len(r.Short) > 0 {
+			if o == nil && got != "" && len(r.Short) > len(tt.record.Short) {
 				t.Errorf("it waited for nothing, and yet there is too little of %v", r.Short)
 			}
 		})
@@ -266,6 +275,18 @@ func TestABurstAtTheLimitHasAllWarmSandboxesAndNoneBeyondIt(t *testing.T) {
 	}
 }
 
+// waitsForRate is a record of which a job that can have no warm sandbox waits since the pool "default" may create no faster.
+func waitsForRate(t *testing.T, entries map[string]places.Warm) places.Record {
+	t.Helper()
+	slow := rules{Rates: map[string]float64{"default": 0.1}}
+	r := taken(t, warmed(entries), slow, "api", 100, 1)
+	r, o := r.TakeWarm(ask("web", 9), slow, start)
+	if o == nil || o.Kind != places.Pace || len(r.Short) != 1 {
+		t.Fatalf("it waits for %v; short are %v", o, r.Short)
+	}
+	return r
+}
+
 func TestWhichWarmSandboxesAreToEnd(t *testing.T) {
 	three := map[string]places.Warm{"a": warm(3*time.Minute, "sb-a"), "b": warm(2*time.Minute, "sb-b"), "c": warm(time.Minute, "")}
 	short := func(s places.Scope) places.Record {
@@ -276,6 +297,7 @@ func TestWhichWarmSandboxesAreToEnd(t *testing.T) {
 	broken := broke("default")
 	broken.Warm = three
 	busy := taken(t, warmed(three), rules{}, "web", 1, 2)
+	slow := waitsForRate(t, three)
 	all := "a b c"
 	for name, tt := range map[string]struct {
 		record places.Record
@@ -293,6 +315,7 @@ func TestWhichWarmSandboxesAreToEnd(t *testing.T) {
 		},
 		"all, while somebody waits for the fleet":        {short(places.All), rules{}, []places.Wish{wish("default", 3)}, all},
 		"all, while somebody waits for the pool":         {short(places.PoolScope("default")), rules{}, []places.Wish{wish("default", 3)}, all},
+		"none, while somebody waits for its rate":        {slow, rules{Rates: map[string]float64{"default": 0.1}}, []places.Wish{wish("default", 3)}, ""},
 		"all, while somebody waits for its kind":         {short(places.KindScope("default")), rules{}, []places.Wish{wish("default", 3)}, all},
 		"none, while somebody waits for another pool":    {short(places.PoolScope("gpu")), rules{}, []places.Wish{wish("default", 3)}, ""},
 		"none, while somebody waits for another kind":    {short(places.KindScope("default gpu:A100")), rules{}, []places.Wish{wish("default", 3)}, ""},
@@ -341,6 +364,7 @@ func TestWhichWarmSandboxesAreLacking(t *testing.T) {
 	one := map[string]places.Warm{"a": warm(time.Minute, "sb-a")}
 	short := warmed(nil)
 	short.Short = map[places.Scope]time.Time{places.All: start}
+	slow := waitsForRate(t, nil)
 	fives := []places.Wish{wish("default", 5), wish("gpu", 5)}
 	for name, tt := range map[string]struct {
 		record places.Record
@@ -360,6 +384,7 @@ func TestWhichWarmSandboxesAreLacking(t *testing.T) {
 		"none beyond the limit of the fleet":        {taken(t, places.Record{}, rules{}, "web", 1, 1), rules{Fleet: upTo(3)}, fives, map[string]int{"default": 1, "gpu": 1}},
 		"or of the pool":                            {warmed(one), rules{Pools: map[string]places.Limit{"default": upTo(2)}}, fives, map[string]int{"default": 1, "gpu": 5}},
 		"none while somebody waits":                 {short, rules{}, fives, nil},
+		"or waits for the pool's rate":              {slow, rules{}, fives, map[string]int{"gpu": 5}},
 		"none that an operator paused":              {places.Record{}.Pause(places.PoolScope("gpu"), true, start), rules{}, fives, map[string]int{"default": 5}},
 		"none while launches of the pool fail":      {broke("default"), rules{}, fives, map[string]int{"gpu": 5}},
 		"none while one is tried":                   {broke("default"), rules{}, []places.Wish{wish("default", 1)}, nil},
