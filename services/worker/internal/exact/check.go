@@ -126,7 +126,7 @@ func (c *checker) watch() {
 			c.surplus[b] = c.s.now
 			continue
 		}
-		if b.jit == "" && c.s.nobodyCanEnd() { // It does not end by itself for long, as one does whose runner gets no job.
+		if (!b.started || b.released) && c.s.nobodyCanEnd() { // It does not end by itself for long, as one does whose runner gets no job.
 			since += every
 			c.surplus[b] = since
 		}

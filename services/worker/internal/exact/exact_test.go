@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -108,6 +109,22 @@ func TestSurplusSandboxesThatModalDoesNotScheduleGoToo(t *testing.T) {
 			if longest := r.Quantile(1); longest < away/2 || longest > away+time.Minute {
 				t.Errorf("a job waited for %v", longest)
 			}
+		})
+	}
+}
+
+// Of a sandbox that never starts its runner, or does not end once that was released, nothing ends it but who asks Modal to. While Modal is away
+// nobody can; as soon as it is back somebody does.
+func TestSurplusSandboxesThatDoNotEndByThemselvesGoWhenModalIsThere(t *testing.T) {
+	without := map[exact.Fault]bool{}
+	for _, f := range exact.Faults() {
+		without[f] = !slices.Contains([]exact.Fault{exact.ModalAway, exact.BootHang, exact.GoodbyeHangs, exact.Unscheduled, exact.JobCancelled}, f)
+	}
+	const startLimit = 6 * time.Minute // of a pool by default: so long a sandbox may take to start its runner
+	for _, seed := range []uint64{2, 11} { // In these Modal is away for longer than the limit.
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			tell(t, exact.Options{Seed: seed, Jobs: 300, Rate: 0.1, Warm: -1, Intensity: 25, SurplusLimit: startLimit + 30*time.Second, Without: without})
 		})
 	}
 }
