@@ -90,6 +90,9 @@ func (r rules) poolOf(labels []string) string {
 	return pool
 }
 
+// looksLike is the pool that labels of no pool only look like they ask for; empty for none.
+func (r rules) looksLike(labels []string) string { return r.File().LooksLike(labels) }
+
 // now is the pool of a job: the one that its event names, or if the file has that no more, the one that its labels ask for. If they
 // ask for none it stays, and the job's author can see why it is refused.
 func (r rules) now(j run.Job) string {

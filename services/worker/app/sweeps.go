@@ -47,7 +47,7 @@ func (a *App) newSweeps(launcher *launch.Launcher, queue *intake.Publisher) swee
 	stuck := &sweep.Stuck{Jobs: jobs, Ledger: books, Queue: queue, Now: a.options.Now}
 	unqueued := &sweep.Unqueued{
 		Jobs: jobs, Ledger: books, Reader: a.records, Queue: queue, Now: a.options.Now, Named: namedRepos(a.cfg.AllowedRepos),
-		Pool: a.rules.poolOf, Admit: a.allowed, Log: a.log,
+		Pool: a.rules.poolOf, LooksLike: a.rules.looksLike, Admit: a.allowed, Log: a.log,
 	}
 	deliveries := &sweep.Deliveries{
 		Hooks: hooks{a.surveyor}, Cursors: a.control, Ledger: books, Now: a.options.Now, Log: a.log,

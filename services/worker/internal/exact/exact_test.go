@@ -120,7 +120,7 @@ func TestSurplusSandboxesThatDoNotEndByThemselvesGoWhenModalIsThere(t *testing.T
 	for _, f := range exact.Faults() {
 		without[f] = !slices.Contains([]exact.Fault{exact.ModalAway, exact.BootHang, exact.GoodbyeHangs, exact.Unscheduled, exact.JobCancelled}, f)
 	}
-	const startLimit = 6 * time.Minute // of a pool by default: so long a sandbox may take to start its runner
+	const startLimit = 6 * time.Minute     // of a pool by default: so long a sandbox may take to start its runner
 	for _, seed := range []uint64{2, 11} { // In these Modal is away for longer than the limit.
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

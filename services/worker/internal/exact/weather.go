@@ -27,7 +27,10 @@ func (s *Sim) newLoops() []*loop {
 	line := &sweep.Line{Rules: s.rules()}
 	registrations, stuck := &sweep.Registrations{Scope: scopeOf, Named: s.repos()}, &sweep.Stuck{}
 	deliveries := &sweep.Deliveries{App: true, Admit: func(run.Job) error { return nil }, Log: slog.New(slog.DiscardHandler)}
-	unqueued := &sweep.Unqueued{Pool: poolOf, Admit: func(run.Job) error { return nil }, Named: s.repos(), Log: slog.New(slog.DiscardHandler)}
+	unqueued := &sweep.Unqueued{
+		Pool: poolOf, LooksLike: func([]string) string { return "" }, Admit: func(run.Job) error { return nil }, Named: s.repos(),
+		Log: slog.New(slog.DiscardHandler),
+	}
 	loops := []*loop{
 		{"orphans", 15 * time.Second, func(t *task, ctx context.Context) (sweep.Report, error) {
 			orphans.Fleet, orphans.Ledger, orphans.Handler, orphans.Places, orphans.Now = t, t, t.launcher(), t, t.time

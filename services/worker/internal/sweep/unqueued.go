@@ -33,6 +33,8 @@ type Unqueued struct {
 	Named []Repo
 	// Pool is the pool that a job's labels ask for; empty for a job that is not ours.
 	Pool func(labels []string) string
+	// LooksLike is the pool that labels of no pool seem to ask for, in characters that only look like those of its labels; empty for none.
+	LooksLike func(labels []string) string
 	// Admit returns nil if the job's repository may use our runners.
 	Admit func(run.Job) error
 	Log   *slog.Logger
@@ -88,11 +90,15 @@ func (u *Unqueued) lookAt(ctx context.Context, in Repo, began time.Time, t *tall
 	}
 	for _, j := range jobs { // A list that is not complete tells of jobs, and says nothing of those that are not on it.
 		j.Pool = u.Pool(j.Labels)
+		refusal := wire.CheckLabels(j.Labels)
+		if looks := u.LooksLike(j.Labels); j.Pool == "" && looks != "" {
+			j.Pool, refusal = looks, fmt.Errorf("label that only looks like ours, of pool %s", looks)
+		}
 		if j.Pool == "" || began.Sub(j.CreatedAt) < webhookTime || u.Admit(j) != nil {
 			continue
 		}
-		if err := wire.CheckLabels(j.Labels); err != nil {
-			u.tell(ctx, j, began, err)
+		if refusal != nil {
+			u.tell(ctx, j, began, refusal)
 			continue
 		}
 		if t.found(u.hear(ctx, j, began)) {
@@ -102,7 +108,7 @@ func (u *Unqueued) lookAt(ctx context.Context, in Repo, began time.Time, t *tall
 	return t.found("", err)
 }
 
-// tell says once of a job, as ingress does of a webhook, that no runner can have its labels.
+// tell says once of a job, as ingress does of a webhook, why it is not taken for its labels.
 func (u *Unqueued) tell(ctx context.Context, j run.Job, now time.Time, refusal error) {
 	if _, told := u.refused[j.ID]; told {
 		return

@@ -18,11 +18,20 @@ import (
 	"modal-github-runner/services/worker/internal/sweep"
 )
 
+// cyrillic is a label that only looks like "modal".
+const cyrillic = "m\u043edal"
+
 func unqueued(w *world, named ...sweep.Repo) *sweep.Unqueued {
 	return &sweep.Unqueued{
 		Jobs: w, Ledger: w, Reader: w, Queue: w, Now: time.Now, Named: named, Log: slog.New(slog.DiscardHandler),
 		Pool: func(labels []string) string {
 			if slices.Contains(labels, "modal") {
+				return "default"
+			}
+			return ""
+		},
+		LooksLike: func(labels []string) string {
+			if slices.Contains(labels, cyrillic) {
 				return "default"
 			}
 			return ""
@@ -103,7 +112,8 @@ func TestAJobThatIngressRefusesForItsLabelsIsToldOfAndNotTaken(t *testing.T) {
 			listed(1, labels("modal", "")), listed(2, labels("modal", "a\nb")), listed(3, labels("modal", strings.Repeat("x", 1<<20))),
 			listed(4, labels(slices.Repeat([]string{"modal"}, 101)...)),
 			listed(5, labels("ubuntu-latest", "")), listed(6, labels("modal", ""), func(j *run.Job) { j.Private = false }),
-			listed(7, labels("modal", strings.Repeat("x", 256))),
+			listed(7, labels("modal", strings.Repeat("x", 256))), listed(8, labels("linux", cyrillic)),
+			listed(9, labels(cyrillic), func(j *run.Job) { j.CreatedAt = time.Now().Add(3 * time.Hour) }), // Its webhook may be on its way.
 		}}}
 		u := unqueued(w, sweep.Repo{Owner: "octo", Name: "repo"})
 		u.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -122,6 +132,7 @@ func TestAJobThatIngressRefusesForItsLabelsIsToldOfAndNotTaken(t *testing.T) {
 			`job_id=2 run_id=0 repo=octo/repo err="workflow_job.labels[1]: must be 1 to 256 printable bytes (got 3)"`,
 			`job_id=3 run_id=0 repo=octo/repo err="workflow_job.labels[1]: must be 1 to 256 printable bytes (got 1048576)"`,
 			`job_id=4 run_id=0 repo=octo/repo err="workflow_job.labels: must be at most 100 (got 101)"`,
+			`job_id=8 run_id=0 repo=octo/repo err="label that only looks like ours, of pool default"`,
 		}
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 		for n, line := range lines {

@@ -91,7 +91,7 @@ func (s *site) loops() []sweep.Loop {
 	unqueued := &sweep.Unqueued{
 		Jobs: s.cloud, Ledger: b, Reader: s.ledger, Queue: s.cloud, Now: time.Now, Named: []sweep.Repo{{Owner: "octo", Name: "repo"}},
 		Pool: func([]string) string { return wire.DefaultPool }, Admit: func(run.Job) error { return nil },
-		Log: slog.New(slog.DiscardHandler),
+		LooksLike: func([]string) string { return "" }, Log: slog.New(slog.DiscardHandler),
 	}
 	line := &sweep.Line{Book: s.book, Ledger: b, Queue: s.cloud, Rules: s.rules, Now: time.Now}
 	warm := &sweep.Warm{
