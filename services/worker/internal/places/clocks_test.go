@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"modal-github-runner/services/internal/faultstest"
 	"modal-github-runner/services/worker/internal/places"
 )
 
@@ -64,5 +65,22 @@ func TestADayBeginsOnceThoughClocksDiffer(t *testing.T) {
 	}
 	if cost := r.Cost(places.All, midnight.Add(-20*time.Second)); cost != 10 {
 		t.Errorf("by the clock that is behind the new day has cost %v, want 10", cost)
+	}
+}
+
+// Where Modal has no room, workers ask seldom, all together: one that did not heed what a clock wrote down that is five minutes ahead of its
+// own would ask again and again, and each time cost GitHub a registration.
+func TestALackOfRoomAtModalIsHeededByWorkersWhoseClocksDiffer(t *testing.T) {
+	faultstest.Cover(t, "F54")
+	for _, skew := range []time.Duration{0, time.Minute, 5 * time.Minute} {
+		t.Run(fmt.Sprintf("by %v", skew), func(t *testing.T) {
+			r := places.Record{}
+			for n := range 10 { // Until it is at its slowest.
+				r = r.Exhausted("default", start.Add(skew+time.Duration(n)*time.Minute))
+			}
+			if _, o := r.Take(ask("web", 1), rules{}, start.Add(9*time.Minute)); o == nil || o.Kind != places.Pace {
+				t.Errorf("it waits for %v, want %s", o, places.Pace)
+			}
+		})
 	}
 }

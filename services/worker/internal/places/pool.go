@@ -38,8 +38,9 @@ const (
 	cutEvery = 5 * time.Second
 	// burst is how much of a rate may be used at once: as much as goes by between two looks at the line.
 	burst = time.Second
-	// maxPause is more than lies between two creations at slowestRate. What is further ahead comes of a clock that was wrong.
-	maxPause = 2 * time.Minute
+	// maxPause is more than lies between two creations at slowestRate for workers whose clocks are five minutes apart: if those whose clocks
+	// are right did not heed what the others write down, all would ask as often as they can. What is further ahead is nobody's to heed.
+	maxPause = 7 * time.Minute
 )
 
 // Pool is what is known about creating sandboxes of one kind of a pool; see Sandbox.
