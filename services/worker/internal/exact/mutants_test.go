@@ -72,10 +72,6 @@ func mutants() []mutant {
 			old: "if unused < grace || job.State == run.New && unused < usableFor {", new: "if _ = job; unused >= 0 {",
 		},
 		{
-			name: "a name stands for one runner for ever", invariant: "I5", file: "run/types.go", flags: []string{"--intensity=5"},
-			old: "return githubID != 0 && r.GitHubID != 0 && githubID != r.GitHubID", new: "return false",
-		},
-		{
 			name: "a JIT configuration is told in an error", invariant: "I7", file: "launch/create.go",
 			old: `return "", "", fmt.Errorf("create sandbox: %w", err)`, new: `return "", "", fmt.Errorf("create sandbox with %s: %w", jit.Reveal(), err)`,
 		},
@@ -112,10 +108,6 @@ func mutants() []mutant {
 		{
 			name: "a warm sandbox that is being ended can be claimed", invariant: "I5", file: "places/warm.go", flags: []string{"--warm=3"},
 			old: `return w.SandboxID != "" && !w.Ends`, new: `return w.SandboxID != ""`,
-		},
-		{
-			name: "a warm sandbox is ended whoever has it by now", invariant: "I5", file: "sweep/warmend.go", flags: []string{"--warm=3", "--intensity=5"},
-			old: "evidence, err := fleet.Ask(ctx, id, true)", new: "evidence, err := run.ReleasedNow, error(nil)",
 		},
 		{
 			name: "warm sandboxes that nobody wants any more stay", invariant: "I5", file: "places/keep.go", flags: []string{"--warm=3"},

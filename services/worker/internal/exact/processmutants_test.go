@@ -11,8 +11,8 @@ import (
 	"modal-github-runner/services/internal/faultstest"
 )
 
-// processMutant is a line of the services, broken on purpose, of which the exact simulator has nothing: it is about processes.
-// The test that catches it is one of make test.
+// processMutant is a line of the services, broken on purpose, that shows in no story of the exact simulator: it is about processes, or it
+// guards what only a mistake elsewhere could bring about. The test that catches it is one of make test.
 type processMutant struct {
 	name, invariant string
 	file            string // below services
@@ -20,10 +20,20 @@ type processMutant struct {
 	pkg, test       string // below services
 }
 
-// I10 is honest health: ready means that the service could work now, and being alive depends on nobody else. I11 is a clean exit:
+// I5: no sandbox is ended while it works. I10 is honest health: ready means that the service could work now, and being alive depends on nobody else. I11 is a clean exit:
 // at SIGTERM nothing new is begun, and what is in hand is brought to its end or given back.
 func processMutants() []processMutant {
 	return []processMutant{
+		{
+			name: "a name stands for one runner for ever", invariant: "I5", file: "worker/internal/run/types.go",
+			old: "return githubID != 0 && r.GitHubID != 0 && githubID != r.GitHubID", new: "return false",
+			pkg: "worker/internal/launch", test: "TestTheEndOfAnEarlierRunnersJobEndsNoLaterRunner",
+		},
+		{
+			name: "a warm sandbox is ended whoever has it by now", invariant: "I5", file: "worker/internal/sweep/warmend.go",
+			old: "case err == nil && (evidence == run.Idle || evidence == run.HasJob):", new: "case false:",
+			pkg: "worker/internal/sweep", test: "TestHowAWarmSandboxEnds",
+		},
 		{
 			name: "what a service can't do keeps it from nothing", invariant: "I10", file: "internal/obs/admin.go",
 			old: `status, answer.Status = http.StatusServiceUnavailable, "not ready"`, new: `answer.Status = "not ready"`,
