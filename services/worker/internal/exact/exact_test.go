@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -116,10 +115,7 @@ func TestSurplusSandboxesThatModalDoesNotScheduleGoToo(t *testing.T) {
 // Of a sandbox that never starts its runner, or does not end once that was released, nothing ends it but who asks Modal to. While Modal is away
 // nobody can; as soon as it is back somebody does.
 func TestSurplusSandboxesThatDoNotEndByThemselvesGoWhenModalIsThere(t *testing.T) {
-	without := map[exact.Fault]bool{}
-	for _, f := range exact.Faults() {
-		without[f] = !slices.Contains([]exact.Fault{exact.ModalAway, exact.BootHang, exact.GoodbyeHangs, exact.Unscheduled, exact.JobCancelled}, f)
-	}
+	without := only(exact.ModalAway, exact.BootHang, exact.GoodbyeHangs, exact.Unscheduled, exact.JobCancelled)
 	const startLimit = 6 * time.Minute     // of a pool by default: so long a sandbox may take to start its runner
 	for _, seed := range []uint64{2, 11} { // In these Modal is away for longer than the limit.
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -12,13 +12,14 @@ import (
 	"testing"
 
 	"modal-github-runner/services/internal/faultstest"
+	"modal-github-runner/services/internal/logtest"
 )
 
 // sandboxProcess is the entrypoint as Modal starts it, with a runner that is a script of the test.
 type sandboxProcess struct {
 	cmd    *exec.Cmd
 	out    *bufio.Reader
-	errs   *logged
+	errs   *logtest.Buffer
 	tmp    string
 	home   string
 	alive  *os.File // ends with the last of its processes
@@ -56,7 +57,7 @@ func (p *sandboxProcess) start(t *testing.T, runner string, env []string, comman
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.home, p.errs = t.TempDir(), &logged{}
+	p.home, p.errs = t.TempDir(), &logtest.Buffer{}
 	bin := t.TempDir()
 	p.leaked = filepath.Join(bin, "environment")
 	write := func(path, text string) {

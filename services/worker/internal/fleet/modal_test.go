@@ -1,7 +1,6 @@
 package fleet_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -25,6 +24,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"modal-github-runner/services/internal/config"
+	"modal-github-runner/services/internal/logtest"
 	"modal-github-runner/services/worker/internal/fleet"
 	"modal-github-runner/services/worker/internal/run"
 )
@@ -266,30 +266,12 @@ func (m *fakeModal) see(f func()) {
 	f()
 }
 
-// logged collects what is logged.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // rig is a Fleet on a fakeModal.
 type rig struct {
 	*fakeModal
 
 	fleet    *fleet.Fleet
-	log      *logged
+	log      *logtest.Buffer
 	registry *prometheus.Registry
 }
 
@@ -318,7 +300,7 @@ func newRig(t *testing.T, change func(*fleet.Options)) *rig {
 // newRigOf is another Fleet on the fakeModal that newRig made last.
 func newRigOf(t *testing.T, m *fakeModal, change func(*fleet.Options)) *rig {
 	t.Helper()
-	r := &rig{fakeModal: m, log: &logged{}, registry: prometheus.NewRegistry()}
+	r := &rig{fakeModal: m, log: &logtest.Buffer{}, registry: prometheus.NewRegistry()}
 	metrics, err := fleet.NewMetrics(r.registry)
 	if err != nil {
 		t.Fatal(err)

@@ -11,9 +11,9 @@ import (
 	"modal-github-runner/services/internal/faultstest"
 )
 
-// processMutant is a line of the services, broken on purpose, that shows in no story of the exact simulator: it is about processes, or it
+// testedMutant is a line of the services, broken on purpose, that shows in no story of the exact simulator: it is about processes, or it
 // guards what only a mistake elsewhere could bring about. The test that catches it is one of make test.
-type processMutant struct {
+type testedMutant struct {
 	name, invariant string
 	file            string // below services
 	old, new        string
@@ -22,8 +22,8 @@ type processMutant struct {
 
 // I5: no sandbox is ended while it works. I10 is honest health: ready means that the service could work now, and being alive depends on nobody else. I11 is a clean exit:
 // at SIGTERM nothing new is begun, and what is in hand is brought to its end or given back.
-func processMutants() []processMutant {
-	return []processMutant{
+func testedMutants() []testedMutant {
+	return []testedMutant{
 		{
 			name: "a name stands for one runner for ever", invariant: "I5", file: "worker/internal/run/types.go",
 			old: "return githubID != 0 && r.GitHubID != 0 && githubID != r.GitHubID", new: "return false",
@@ -78,11 +78,11 @@ func processMutants() []processMutant {
 	}
 }
 
-func TestMutantsOfProcessesAreCaught(t *testing.T) {
+func TestMutantsThatNoStoryShowsAreCaughtByTests(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds other packages' tests a dozen times: run without -short, as make mutants does")
 	}
-	for _, m := range processMutants() {
+	for _, m := range testedMutants() {
 		t.Run(m.name, func(t *testing.T) {
 			overlay := breakLine(t, filepath.Join("..", "..", "..", filepath.FromSlash(m.file)), m.old, m.new)
 			if out, err := m.play(t, "-count=1"); err != nil {
@@ -106,7 +106,7 @@ func TestMutantsOfProcessesAreCaught(t *testing.T) {
 }
 
 // play runs the test.
-func (m processMutant) play(t *testing.T, flags ...string) (string, error) {
+func (m testedMutant) play(t *testing.T, flags ...string) (string, error) {
 	t.Helper()
 	args := append([]string{"test", "-short", "-run", "^" + m.test + "$"}, flags...)
 	cmd := exec.CommandContext(t.Context(), "go", append(args, "modal-github-runner/services/"+m.pkg)...)
